@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bindings, made by bindgen from `bindings.h`, for what the `kernel` crate has none.
+//!
+//! C header: [`arch/x86/include/asm/kvm_xfd.h`](srctree/arch/x86/include/asm/kvm_xfd.h)
+
+#![allow(
+    clippy::all,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn
+)]
+
+use kernel::ffi;
+
+include!("bindings_generated.rs");

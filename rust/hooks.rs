@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The hooks that KVM calls for attached VMs, and their registration.
+//!
+//! C header: [`arch/x86/include/asm/kvm_xfd.h`](srctree/arch/x86/include/asm/kvm_xfd.h)
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use kernel::error::{from_result, to_result};
+use kernel::prelude::*;
+use kernel::types::ForeignOwnable;
+
+use crate::bindings;
+use crate::notifier;
+use crate::strategy::{Strategy, VmExit};
+use crate::vcpu::Vcpu;
+use crate::xstate;
+
+/// The hooks of a strategy.
+struct Hooks<S>(PhantomData<S>);
+
+impl<S: Strategy> Hooks<S> {
+    const OPS: bindings::kvm_xfd_ops = bindings::kvm_xfd_ops {
+        owner: (&raw const kernel::bindings::__this_module).cast_mut().cast(),
+        vcpu_create: Some(Self::vcpu_create),
+        vcpu_free: Some(Self::vcpu_free),
+        run_begin: Some(Self::run_begin),
+        run_end: Some(Self::run_end),
+        vmexit: if S::LOOKS_AT_VMEXIT {
+            Some(Self::vmexit)
+        } else {
+            None
+        },
+    };
+
+    /// # Safety
+    ///
+    /// `vcpu` must be a vCPU that `vcpu_create` has succeeded for and `vcpu_free` was not called for.
+    unsafe fn borrow<'a>(vcpu: *mut bindings::kvm_vcpu) -> Pin<&'a Vcpu> {
+        // SAFETY: `vcpu_create` has put the pointer there, and it is `vcpu_free` that takes it back.
+        unsafe { Pin::<KBox<Vcpu>>::borrow((*vcpu).arch.xfd_data) }
+    }
+
+    unsafe extern "C" fn vcpu_create(vcpu: *mut bindings::kvm_vcpu) -> i32 {
+        from_result(|| {
+            // SAFETY: KVM passes a valid vCPU.
+            let guest_fpu = unsafe { NonNull::new_unchecked(&raw mut (*vcpu).arch.guest_fpu) };
+            // SAFETY: KVM calls `vcpu_free` before it frees the vCPU.
+            let data = KBox::pin_init(unsafe { Vcpu::new(guest_fpu) }, GFP_KERNEL_ACCOUNT)?;
+
+            // SAFETY: KVM passes a valid vCPU, and leaves the field to this module.
+            unsafe { (*vcpu).arch.xfd_data = data.into_foreign() };
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn vcpu_free(vcpu: *mut bindings::kvm_vcpu) {
+        // SAFETY: `vcpu_create` has put the pointer there, and nobody borrows it any more.
+        drop(unsafe { Pin::<KBox<Vcpu>>::from_foreign((*vcpu).arch.xfd_data) });
+    }
+
+    unsafe extern "C" fn run_begin(vcpu: *mut bindings::kvm_vcpu) {
+        // SAFETY: KVM calls this for an attached vCPU, and pairs it with `run_end`. `Registration`
+        // keeps the notifiers enabled.
+        unsafe { Self::borrow(vcpu).run_begin() };
+    }
+
+    unsafe extern "C" fn run_end(vcpu: *mut bindings::kvm_vcpu) {
+        // SAFETY: KVM calls this for an attached vCPU, after `run_begin` and in the same thread.
+        unsafe { Self::borrow(vcpu).run_end() };
+    }
+
+    unsafe extern "C" fn vmexit(vcpu: *mut bindings::kvm_vcpu) {
+        match S::vmexit(xstate::in_use) {
+            VmExit::Leave => {}
+            // SAFETY: KVM calls this for an attached vCPU, in its thread, between `run_begin` and
+            // `run_end`, with interrupts disabled and with the host's XCR0.
+            VmExit::Save { disarm } => unsafe { Self::borrow(vcpu).save(disarm) },
+            #[cfg(xfd_broken)]
+            // SAFETY: As above.
+            VmExit::SaveAndForget => unsafe {
+                Self::borrow(vcpu).save(0);
+                (*vcpu).arch.guest_fpu.saved_xfd = 0;
+                (*vcpu).arch.guest_fpu.saved_xfd_err = 0;
+            },
+        }
+    }
+}
+
+/// The registration of a strategy with KVM: VMs created while it lives are attached.
+///
+/// It must not be dropped while there are attached VMs. As each of them holds a reference to the
+/// module, that cannot happen on module exit.
+pub(crate) struct Registration {
+    ops: &'static bindings::kvm_xfd_ops,
+    _notifiers: notifier::Enabled,
+}
+
+impl Registration {
+    /// Registers `S`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if KVM cannot offer XFD to guests, `EBUSY` if another module is registered.
+    pub(crate) fn new<S: Strategy + 'static>() -> Result<Self> {
+        let ops: &'static bindings::kvm_xfd_ops = const { &Hooks::<S>::OPS };
+        let notifiers = notifier::Enabled::new();
+
+        // SAFETY: `ops` is static, and is unregistered on drop.
+        to_result(unsafe { bindings::kvm_register_xfd_ops(ops) })?;
+        Ok(Self {
+            ops,
+            _notifiers: notifiers,
+        })
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // SAFETY: `new` has registered it.
+        unsafe { bindings::kvm_unregister_xfd_ops(self.ops) };
+    }
+}
+
+// SAFETY: The only thing to do with a registration is to drop it, which any thread may do.
+unsafe impl Send for Registration {}
+// SAFETY: It has no shared state.
+unsafe impl Sync for Registration {}

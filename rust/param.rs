@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module parameter `strategy`, by name.
+//!
+//! The parameters of `module!` are numbers and not visible in sysfs, so this is what `module!` makes
+//! of a parameter, with functions of its own.
+//!
+//! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
+
+use kernel::bindings;
+use kernel::module_param::KernelParam;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+use crate::choice::Choice;
+
+/// The index in [`Choice::ALL`] of the strategy that was asked for.
+static CHOSEN: Atomic<u32> = Atomic::new(Choice::DEFAULT as u32);
+
+/// Returns the strategy that was asked for when the module was loaded.
+pub(crate) fn strategy() -> Choice {
+    Choice::ALL[CHOSEN.load(Relaxed) as usize]
+}
+
+/// # Safety
+///
+/// `val` must be NULL or point to a string.
+unsafe extern "C" fn set(val: *const c_char, _: *const bindings::kernel_param) -> c_int {
+    if val.is_null() {
+        return EINVAL.to_errno();
+    }
+
+    // SAFETY: The caller promises a string.
+    let name = unsafe { CStr::from_char_ptr(val) }.to_bytes();
+
+    match Choice::ALL.iter().position(|c| c.name().as_bytes() == name) {
+        Some(index) => {
+            CHOSEN.store(index as u32, Relaxed);
+            0
+        }
+        None => {
+            pr_err!("unknown strategy; use strategy={}\n", Choice::NAMES);
+            EINVAL.to_errno()
+        }
+    }
+}
+
+/// # Safety
+///
+/// `buffer` must have a page.
+unsafe extern "C" fn get(buffer: *mut c_char, _: *const bindings::kernel_param) -> c_int {
+    let name = strategy().name();
+
+    // SAFETY: The caller promises a page, and names are short.
+    unsafe {
+        core::ptr::copy_nonoverlapping(name.as_ptr(), buffer.cast(), name.len());
+        *buffer.cast::<u8>().add(name.len()) = b'\n';
+    }
+    name.len() as c_int + 1
+}
+
+static OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
+    flags: 0,
+    set: Some(set),
+    get: Some(get),
+    free: None,
+};
+
+#[link_section = "__param"]
+#[used(compiler)]
+static PARAM: KernelParam = KernelParam::new(bindings::kernel_param {
+    name: kernel::str::as_char_ptr_in_const_context(c"strategy"),
+    mod_: (&raw const bindings::__this_module).cast_mut(),
+    ops: &raw const OPS,
+    perm: 0o444,
+    level: -1,
+    flags: 0,
+    __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
+        arg: core::ptr::null_mut(),
+    },
+});
+
+#[link_section = ".modinfo"]
+#[used(compiler)]
+static PARM: [u8; 72] = *b"parm=strategy:When to save XFD and XFD_ERR: xinuse (default), eager, lazy\0";
+
+#[link_section = ".modinfo"]
+#[used(compiler)]
+static PARMTYPE: [u8; 24] = *b"parmtype=strategy:charp\0";

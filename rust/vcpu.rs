@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's part of an attached vCPU.
+
+use core::ptr::NonNull;
+
+use kernel::prelude::*;
+
+use crate::bindings;
+use crate::notifier::{Notifier, SchedOut};
+
+/// A vCPU of an attached VM.
+///
+/// # Invariants
+///
+/// `guest_fpu` is the guest FPU of the vCPU that this belongs to, which outlives it.
+#[pin_data]
+#[repr(C)]
+pub(crate) struct Vcpu {
+    #[pin]
+    notifier: Notifier<Vcpu>,
+    guest_fpu: NonNull<bindings::fpu_guest>,
+}
+
+impl Vcpu {
+    /// Creates the module's part of the vCPU with this guest FPU.
+    ///
+    /// # Safety
+    ///
+    /// `guest_fpu` must be valid for as long as the result lives.
+    pub(crate) unsafe fn new(guest_fpu: NonNull<bindings::fpu_guest>) -> impl PinInit<Self> {
+        // INVARIANT: By this function's safety requirements.
+        pin_init!(Self {
+            // SAFETY: `notifier` is the first field of `Self`, which is `#[repr(C)]` and pinned.
+            notifier <- unsafe { Notifier::new() },
+            guest_fpu,
+        })
+    }
+
+    /// The vCPU's thread has loaded the guest's registers. Preemptible.
+    ///
+    /// # Safety
+    ///
+    /// Preempt notifiers must be enabled; to be paired with [`Vcpu::run_end`] by the same thread.
+    pub(crate) unsafe fn run_begin(&self) {
+        // SAFETY: The caller pairs this with `run_end`.
+        unsafe { self.notifier.register() };
+    }
+
+    /// The vCPU's thread is about to unload the guest's registers. Preemptible.
+    ///
+    /// # Safety
+    ///
+    /// The current thread must have called [`Vcpu::run_begin`].
+    pub(crate) unsafe fn run_end(&self) {
+        // SAFETY: The caller has called `run_begin`.
+        unsafe { self.notifier.unregister() };
+    }
+
+    /// Saves XFD and XFD_ERR, if they are live.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the vCPU's thread between [`Vcpu::run_begin`] and [`Vcpu::run_end`], with
+    /// interrupts disabled and with the host's XCR0.
+    pub(crate) unsafe fn save(&self, disarm: u64) {
+        // SAFETY: `guest_fpu` is valid by the type invariants, the context is the caller's promise.
+        unsafe { bindings::fpu_sync_guest_xfd(self.guest_fpu.as_ptr(), disarm) };
+    }
+}
+
+impl SchedOut for Vcpu {
+    fn sched_out(&self) {
+        // SAFETY: The notifier is registered between `run_begin` and `run_end` only, and calls with
+        // interrupts disabled. The guest's XCR0 is never loaded when a thread is scheduled out.
+        unsafe { self.save(0) };
+    }
+}
