@@ -6,16 +6,23 @@
 //! A strategy decides on each VM-exit whether to save the MSRs; whatever it decides, the FPU core
 //! saves them before it saves the guest's registers. `Documentation/index.rst` tells the whole.
 
+#[path = "rust/bindings.rs"]
 mod bindings;
+#[path = "rust/choice.rs"]
 mod choice;
+#[path = "rust/hooks.rs"]
 mod hooks;
+#[path = "rust/notifier.rs"]
 mod notifier;
+#[path = "rust/param.rs"]
 mod param;
+#[path = "rust/strategy.rs"]
 mod strategy;
+#[path = "rust/vcpu.rs"]
 mod vcpu;
+#[path = "rust/xstate.rs"]
 mod xstate;
 
-use kernel::bindings::{X86_FEATURE_VMX, X86_FEATURE_XFD};
 use kernel::prelude::*;
 
 use crate::hooks::Registration;
@@ -35,21 +42,24 @@ struct XfdSwitch {
 
 impl kernel::Module for XfdSwitch {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        if !xstate::cpu_has(X86_FEATURE_XFD) {
-            pr_err!("this CPU has no XFD, or the kernel does not use it: nothing to switch\n");
+        if !xstate::cpu_has_xfd() {
+            pr_err!("this CPU has no XFD: there is nothing to switch\n");
             return Err(ENODEV);
         }
-        if !xstate::cpu_has(X86_FEATURE_VMX) {
-            pr_err!("this CPU has no VMX, or firmware has disabled it: no guests to switch for\n");
+        if !xstate::cpu_has_vmx() {
+            pr_err!("this CPU has no VMX: there are no guests to switch for\n");
             return Err(ENODEV);
         }
 
-        xstate::enumerate();
+        // SAFETY: Only the hooks read what this writes, and they are not registered yet.
+        unsafe { xstate::enumerate() };
 
         let choice = param::strategy();
         let registration = choice.register().inspect_err(|&e| match e {
             EBUSY => pr_err!("another module switches XFD for KVM: unload that first\n"),
-            EOPNOTSUPP => pr_err!("KVM offers no XFD to guests: load kvm-intel first\n"),
+            EOPNOTSUPP => pr_err!(
+                "KVM offers no XFD to guests: load kvm-intel first, or see why it does not\n"
+            ),
             e => pr_err!("KVM refused the registration: {:?}\n", e),
         })?;
 

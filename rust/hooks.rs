@@ -22,7 +22,9 @@ struct Hooks<S>(PhantomData<S>);
 
 impl<S: Strategy> Hooks<S> {
     const OPS: bindings::kvm_xfd_ops = bindings::kvm_xfd_ops {
-        owner: (&raw const kernel::bindings::__this_module).cast_mut().cast(),
+        owner: (&raw const kernel::bindings::__this_module)
+            .cast_mut()
+            .cast(),
         vcpu_create: Some(Self::vcpu_create),
         vcpu_free: Some(Self::vcpu_free),
         run_begin: Some(Self::run_begin),
@@ -34,6 +36,8 @@ impl<S: Strategy> Hooks<S> {
         },
     };
 
+    /// Returns the module's part of a vCPU.
+    ///
     /// # Safety
     ///
     /// `vcpu` must be a vCPU that `vcpu_create` has succeeded for and `vcpu_free` was not called for.
@@ -42,6 +46,11 @@ impl<S: Strategy> Hooks<S> {
         unsafe { Pin::<KBox<Vcpu>>::borrow((*vcpu).arch.xfd_data) }
     }
 
+    /// A vCPU of an attached VM is created.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
     unsafe extern "C" fn vcpu_create(vcpu: *mut bindings::kvm_vcpu) -> i32 {
         from_result(|| {
             // SAFETY: KVM passes a valid vCPU.
@@ -55,22 +64,42 @@ impl<S: Strategy> Hooks<S> {
         })
     }
 
+    /// It is destroyed.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
     unsafe extern "C" fn vcpu_free(vcpu: *mut bindings::kvm_vcpu) {
         // SAFETY: `vcpu_create` has put the pointer there, and nobody borrows it any more.
         drop(unsafe { Pin::<KBox<Vcpu>>::from_foreign((*vcpu).arch.xfd_data) });
     }
 
+    /// KVM_RUN has loaded the guest's registers.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
     unsafe extern "C" fn run_begin(vcpu: *mut bindings::kvm_vcpu) {
         // SAFETY: KVM calls this for an attached vCPU, and pairs it with `run_end`. `Registration`
         // keeps the notifiers enabled.
         unsafe { Self::borrow(vcpu).run_begin() };
     }
 
+    /// KVM_RUN is about to unload them.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
     unsafe extern "C" fn run_end(vcpu: *mut bindings::kvm_vcpu) {
         // SAFETY: KVM calls this for an attached vCPU, after `run_begin` and in the same thread.
         unsafe { Self::borrow(vcpu).run_end() };
     }
 
+    /// A VM-exit.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
     unsafe extern "C" fn vmexit(vcpu: *mut bindings::kvm_vcpu) {
         match S::vmexit(xstate::in_use) {
             VmExit::Leave => {}

@@ -91,9 +91,18 @@ impl<T: SchedOut> Notifier<T> {
         unsafe { bindings::preempt_notifier_unregister(self.inner.get()) };
     }
 
-    /// XRSTOR is still to come when a thread is scheduled in, so that nothing can be loaded here.
+    /// Does nothing: XRSTOR is still to come, so that no MSR can be loaded yet.
+    ///
+    /// # Safety
+    ///
+    /// None beyond being called by the scheduler.
     unsafe extern "C" fn sched_in(_: *mut bindings::preempt_notifier, _: i32) {}
 
+    /// Calls the `T` around the notifier.
+    ///
+    /// # Safety
+    ///
+    /// `notifier` must be in a [`Notifier`].
     unsafe extern "C" fn sched_out(
         notifier: *mut bindings::preempt_notifier,
         _: *mut bindings::task_struct,

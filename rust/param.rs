@@ -82,7 +82,8 @@ static PARAM: KernelParam = KernelParam::new(bindings::kernel_param {
 
 #[link_section = ".modinfo"]
 #[used(compiler)]
-static PARM: [u8; 72] = *b"parm=strategy:When to save XFD and XFD_ERR: xinuse (default), eager, lazy\0";
+static PARM: [u8; 74] =
+    *b"parm=strategy:When to save XFD and XFD_ERR: xinuse (default), eager, lazy\0";
 
 #[link_section = ".modinfo"]
 #[used(compiler)]

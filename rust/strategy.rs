@@ -9,12 +9,16 @@
 
 /// Loses what it saves.
 #[cfg(xfd_broken)]
+#[path = "strategy/broken.rs"]
 pub(crate) mod broken;
 /// Saves XFD and XFD_ERR on every VM-exit.
+#[path = "strategy/eager.rs"]
 pub(crate) mod eager;
 /// Looks at nothing on a VM-exit.
+#[path = "strategy/lazy.rs"]
 pub(crate) mod lazy;
 /// Consults XINUSE on every VM-exit.
+#[path = "strategy/xinuse.rs"]
 pub(crate) mod xinuse;
 
 /// What to do with live MSRs on a VM-exit.

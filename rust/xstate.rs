@@ -1,30 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the CPU says about XSAVE-managed state: its features, XINUSE, and which components XFD can
+//! What the CPU says about XSAVE-managed state: whether it has XFD, XINUSE, and which components XFD can
 //! disable.
 
 use core::arch::{asm, x86_64::__cpuid_count};
 
-use kernel::bindings;
-use kernel::sync::atomic::{Atomic, Relaxed};
-
 /// The components for which CPUID.(EAX=0DH,ECX=i).ECX\[2\] enumerates XFD support.
-static XFD_FEATURES: Atomic<u64> = Atomic::new(0);
+///
+/// Written by [`enumerate`] only. Plain, as it is read on every VM-exit.
+static mut XFD_FEATURES: u64 = 0;
 
-/// Returns whether the kernel uses the CPU feature `X86_FEATURE_*`.
-pub(crate) fn cpu_has(feature: u32) -> bool {
-    // SAFETY: `boot_cpu_data` does not change after boot.
-    let words = unsafe { bindings::boot_cpu_data.__bindgen_anon_1.x86_capability };
-
-    words[(feature / 32) as usize] & (1 << (feature % 32)) != 0
+/// Returns whether the CPU has XFD: CPUID.(EAX=0DH,ECX=1).EAX\[4\].
+pub(crate) fn cpu_has_xfd() -> bool {
+    __cpuid_count(0xd, 1).eax & (1 << 4) != 0
 }
 
-/// Reads from CPUID which components XFD can disable. To be called before [`in_use`].
-pub(crate) fn enumerate() {
+/// Returns whether the CPU has VMX: CPUID.1.ECX\[5\].
+pub(crate) fn cpu_has_vmx() -> bool {
+    __cpuid_count(1, 0).ecx & (1 << 5) != 0
+}
+
+/// Reads from CPUID which components XFD can disable.
+///
+/// # Safety
+///
+/// To be called once, before anyone can call [`in_use`].
+pub(crate) unsafe fn enumerate() {
     let supported = |i: &u32| __cpuid_count(0xd, *i).ecx & (1 << 2) != 0;
     let mask = (2..63).filter(supported).fold(0, |mask, i| mask | 1 << i);
 
-    XFD_FEATURES.store(mask, Relaxed);
+    // SAFETY: By this function's safety requirements, nobody reads or writes it meanwhile.
+    unsafe { XFD_FEATURES = mask };
 }
 
 /// Returns XINUSE of the components that XFD can disable, as far as XCR0 enables them.
@@ -41,5 +47,6 @@ pub(crate) fn in_use() -> u64 {
              options(nomem, nostack, preserves_flags));
     }
 
-    (u64::from(high) << 32 | u64::from(low)) & XFD_FEATURES.load(Relaxed)
+    // SAFETY: `enumerate` has written it before anyone could call this.
+    (u64::from(high) << 32 | u64::from(low)) & unsafe { XFD_FEATURES }
 }
