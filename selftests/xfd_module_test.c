@@ -7,7 +7,7 @@
  *
  * -m	the module (default /lib/modules/xfd_switch.ko)
  * -o	another module that provides the same hooks
- * -e	expect that loading fails with this errno ...
+ * -e	expect that loading fails with this errno, by name ...
  * -l	... and that the kernel log has a line with this text; nothing else is
  *	tested then
  */
@@ -25,7 +25,27 @@
 #define NAME		"xfd_switch"
 #define OTHER_NAME	"xfd_switch_broken"
 
+static const struct {
+	const char *name;
+	int error;
+} errnos[] = {
+	{ "ENOENT",	ENOENT },
+	{ "ENODEV",	ENODEV },
+	{ "EOPNOTSUPP",	EOPNOTSUPP },
+};
+
 static int kmsg;
+
+static int errno_by_name(const char *name)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(errnos); i++) {
+		if (!strcmp(errnos[i].name, name))
+			return errnos[i].error;
+	}
+	ksft_exit_fail_msg("no test knows the errno %s\n", name);
+}
 
 /* Returns 0 or -errno. */
 static int load(const char *path, const char *params)
@@ -157,7 +177,7 @@ int main(int argc, char *argv[])
 			other = optarg;
 			break;
 		case 'e':
-			error = atoi(optarg);
+			error = errno_by_name(optarg);
 			break;
 		case 'l':
 			line = optarg;

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. Everything is done by the lab (lab/, a Rust program), which this builds first.
+
+.DEFAULT_GOAL := module
+
+LAB := build/lab/release/lab
+
+# Absent variables are empty ones; the lab knows.
+export SETUP JOBS KDIR KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
+# The lab's own makes get their jobs from JOBS.
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help run check module kernel emulator boot docs clean distclean lab
+.NOTPARALLEL:
+
+help:		## This text
+	@echo "xfd_switch: a Linux kernel module that switches IA32_XFD for KVM's vCPUs."
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@echo
+	@echo "Variables:"
+	@echo "  SETUP=no           install nothing; say what is missing"
+	@echo "  JOBS=N             parallel jobs [number of CPUs]"
+	@echo "  KDIR=DIR           make module: build against this prepared kernel instead"
+	@echo "  KERNEL_SOURCE=FILE an archive to use instead of fetching linux-source"
+	@echo "  EMULATOR_SOURCE=FILE  an archive to use instead of fetching Bochs"
+	@echo "  DOWNLOADS=DIR      where downloads are kept [~/.cache/xfd_switch/downloads]"
+	@echo
+	@echo "More: $(LAB) --help"
+
+lab:
+	@lab/bootstrap.sh
+
+run: lab	## Measure every strategy in the emulated machine; print the table
+	@$(LAB) run
+
+check: lab	## Run all tests (KTAP); the last line counts them
+	@$(LAB) check
+
+module: lab	## Build the module (default)
+	@$(LAB) build module
+
+kernel: lab	## Build the stock and the patched kernel
+	@$(LAB) build stock
+	@$(LAB) build patched
+
+emulator: lab	## Build the emulator
+	@$(LAB) build emulator
+
+boot: lab	## Say how to run a command of your own in the machine
+	@echo "For example:"
+	@echo "  $(LAB) boot -- uname -a"
+	@echo "  $(LAB) boot --strategy xinuse --cpus 2 --add ./mytest -- ./mytest"
+	@echo "  $(LAB) boot --stock --timeout 60 -- 'amx_test && dmesg | tail'"
+	@$(LAB) boot --help
+
+docs:		## Build Documentation/ as HTML (needs sphinx-build)
+	@command -v sphinx-build >/dev/null || { \
+		echo "docs: error: sphinx-build is missing" >&2; \
+		echo "  next: apt-get install python3-sphinx" >&2; exit 1; }
+	sphinx-build -W -q -b html Documentation build/docs
+	@echo "docs: build/docs/index.html"
+
+clean:		## Remove build/ (downloads stay)
+	rm -rf build
+
+distclean: clean	## Remove the downloads, too
+	rm -rf "$${DOWNLOADS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/xfd_switch/downloads}"

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+//! ^C: a flag that every wait looks at, and children that never outlive the lab.
+
+use std::fmt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{killpg, Signal};
+use nix::unistd::Pid;
+
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// The error with which everything unwinds after ^C.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "interrupted; run the same command again and it goes on from here"
+        )
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// From now on SIGINT, SIGTERM and SIGHUP set the flag; a second one ends the lab at once.
+pub fn install() {
+    let flag = FLAG.get_or_init(Default::default);
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // Registered first so that it sees the flag as the first signal left it.
+        let _ = signal_hook::flag::register_conditional_shutdown(signal as i32, 130, flag.clone());
+        let _ = signal_hook::flag::register(signal as i32, flag.clone());
+    }
+}
+
+/// Fails once the user has asked to stop.
+pub fn check() -> Result<(), Interrupted> {
+    match FLAG.get() {
+        Some(flag) if flag.load(Ordering::Relaxed) => Err(Interrupted),
+        _ => Ok(()),
+    }
+}
+
+/// Makes `command` the leader of a process group of its own, which dies with the lab.
+pub fn tie(command: &mut Command) -> &mut Command {
+    command.process_group(0);
+    // SAFETY: prctl() is async-signal-safe and the closure allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+            Ok(())
+        })
+    }
+}
+
+/// Ends a child made with [`tie`], and all of its group.
+pub fn end(child: &mut Child) {
+    let group = Pid::from_raw(child.id() as i32);
+    let _ = killpg(group, Signal::SIGTERM);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Also after the leader has gone: others of its group may be left.
+    let _ = killpg(group, Signal::SIGKILL);
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_group_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 100 & echo $! > {}; wait", file.display());
+        let mut child = tie(Command::new("sh").args(["-c", &script]))
+            .spawn()
+            .unwrap();
+        let pid = loop {
+            match std::fs::read_to_string(&file)
+                .ok()
+                .and_then(|t| t.trim().parse::<i32>().ok())
+            {
+                Some(pid) => break pid,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        end(&mut child);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Gone, or a zombie that init has yet to reap.
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The lab: fetches, builds, boots, tests and measures xfd_switch in an emulated machine.
+//!
+//! This file is the table of contents; each module is one noun.
+
+mod boot; // `lab boot`: one command in one machine
+mod check; // `lab check`: every test, as KTAP and check.json
+mod cli; // the command line
+mod console; // what the machine's serial lines say: output, marks, splats
+mod download; // pinned files through apt's own tools
+mod edit; // `lab kernel`: the loop of a developer of the host series
+mod emulator; // Bochs, with and without our series
+mod failure; // the error a user sees: what, why, log, next step
+mod host; // tests that need no machine
+mod image; // the disk that the emulator boots from
+mod initramfs; // what is in the machine
+mod interrupt; // ^C and the children it must take along
+mod kernel; // the stock and the patched kernel
+mod layout; // where everything lies
+mod list; // selftests/list.toml
+mod machine; // one run of the emulator, followed to its end
+mod module; // xfd_switch.ko, and its deliberately broken twin
+mod packages; // Debian packages and bindgen
+mod report; // run.json and the table
+mod run; // `lab run`: every strategy, measured
+mod selftests; // the programs that run inside
+mod series; // patch series and the trees they apply to
+mod source; // unpacked sources
+mod stamp; // what was built from what, so that it is not built again
+mod step; // one piece of work: its log, its progress, its failure
+mod verdict; // what came of each test: KTAP and check.json
+mod watch; // the tests of one machine, followed
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    interrupt::install();
+    cli::main()
+}

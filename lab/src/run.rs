@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `lab run`: builds everything, measures stock, unloaded and every strategy in four machines, two
+//! at a time, and reports.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::console::Lines;
+use crate::emulator;
+use crate::kernel;
+use crate::layout::{write_atomic, Lab};
+use crate::machine::{self, Machine, Outcome, Told};
+use crate::module;
+use crate::packages;
+use crate::report::Collection;
+use crate::selftests;
+use crate::step::Step;
+
+#[derive(Deserialize)]
+struct Strategies {
+    strategies: Vec<String>,
+}
+
+fn strategies(lab: &Lab) -> Result<Vec<String>> {
+    let path = lab.at("lab/config/strategies.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let all: Strategies =
+        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    Ok(all.strategies)
+}
+
+/// What a machine measures: its exit counts need one CPU, migration needs two.
+#[derive(Clone, Copy)]
+enum Part {
+    States,
+    Loss,
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Part::States => "states",
+            Part::Loss => "loss",
+        }
+    }
+
+    fn cpus(self) -> u32 {
+        match self {
+            Part::States => 1,
+            Part::Loss => 2,
+        }
+    }
+}
+
+/// The script of a machine: without the module first, then load, measure, unload for each strategy.
+fn script(first: &str, strategies: &[String], part: Part) -> String {
+    let measure = format!("xfd_measure {}", part.word());
+    let mut text = format!(". /etc/lab.sh\nlab_label {first}\n{measure} || exit 1\n");
+    for strategy in strategies {
+        text +=
+            &format!("lab_load {strategy} || exit 1\nlab_label {strategy}\n{measure} || exit 1\n");
+        text += "lab_unload || exit 1\n";
+    }
+    text
+}
+
+/// What came of one machine.
+struct Measured {
+    lines: Vec<(Option<String>, String)>,
+    failed: Vec<String>,
+    outcome: Outcome,
+}
+
+fn measure(machine: &Machine, dir: &Path) -> Result<Measured> {
+    let mut label = None;
+    let mut cut = Lines::default();
+    let (mut lines, mut failed) = (Vec::new(), Vec::new());
+    let outcome = machine::run(machine, dir, &mut |told| match told {
+        Told::Output(bytes) => {
+            lines.extend(cut.feed(bytes).into_iter().map(|l| (label.clone(), l)))
+        }
+        Told::Mark(mark) => {
+            if let Some(name) = mark.strip_prefix("label ") {
+                label = Some(name.to_owned());
+            } else if let Some(words) = mark.strip_prefix("failed ") {
+                failed.push(words.to_owned());
+            }
+        }
+        Told::Console(..) => {}
+    })?;
+    lines.extend(cut.rest().map(|l| (label.clone(), l)));
+    Ok(Measured {
+        lines,
+        failed,
+        outcome,
+    })
+}
+
+pub fn run(lab: &Lab) -> Result<()> {
+    let began = Instant::now();
+    lab.lock()?;
+    packages::setup(lab)?;
+    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let stock = kernel::build(lab, kernel::Kind::Stock)?;
+    let patched = kernel::build(lab, kernel::Kind::Patched)?;
+    let module = module::build(lab, &patched, module::Kind::Shipped)?;
+    let programs = selftests::programs(&selftests::build(lab)?)?;
+    let measure_only: Vec<PathBuf> = programs
+        .into_iter()
+        .filter(|p| p.ends_with("xfd_measure"))
+        .collect();
+    let strategies = strategies(lab)?;
+
+    let mut machines = Vec::new();
+    for part in [Part::States, Part::Loss] {
+        for (name, kernel, list) in [
+            ("stock", &stock, &[][..]),
+            ("patched", &patched, &strategies[..]),
+        ] {
+            let first = if name == "stock" { "stock" } else { "unloaded" };
+            machines.push(Machine {
+                name: format!("run-{name}-{}", part.word()),
+                emulator: emulator.clone(),
+                kernel: kernel.clone(),
+                module: (name == "patched").then(|| module.clone()),
+                strategy: None,
+                programs: measure_only.clone(),
+                added: Vec::new(),
+                cpus: part.cpus(),
+                memory: 1024,
+                parameters: String::new(),
+                without: String::new(),
+                kvm_intel: String::new(),
+                command: script(first, list, part),
+                timeout: Duration::from_secs(600),
+                silence: Duration::from_secs(180),
+            });
+        }
+    }
+    let mut dirs = Vec::new();
+    for machine in &machines {
+        dirs.push(machine::compose(lab, machine)?);
+    }
+    lab.unlock();
+
+    let step = Step::begin(lab, "run", "measuring in four machines, two at a time")?;
+    let jobs: Vec<_> = machines.iter().zip(&dirs).collect();
+    let results = two_at_a_time(&jobs, |(machine, dir)| measure(machine, dir));
+    let mut all = Collection::default();
+    for ((machine, _), result) in jobs.iter().zip(results) {
+        let measured = result?;
+        collect(machine, measured, &mut all)?;
+    }
+    step.done();
+
+    let mut wanted = vec!["stock".to_owned(), "unloaded".to_owned()];
+    wanted.extend(strategies);
+    let report = all.report(patched.release()?, &wanted)?;
+    let path = lab.at("build/report/run.json");
+    let mut json = serde_json::to_string_pretty(&report)?;
+    json.push('\n');
+    write_atomic(&path, json.as_bytes())?;
+    println!("{}\n{}", report.table(), report.words());
+    eprintln!(
+        "lab: {} is written; {:.0} s in all",
+        lab.shown(&path),
+        began.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn collect(machine: &Machine, measured: Measured, all: &mut Collection) -> Result<()> {
+    use crate::failure::Failure;
+    use crate::machine::End;
+    let name = &machine.name;
+    if let Some(failure) = measured.outcome.failure() {
+        return Err(anyhow::Error::from(failure).context(format!("measuring in {name}")));
+    }
+    let output: Vec<String> = measured
+        .lines
+        .iter()
+        .map(|(_, line)| line.clone())
+        .collect();
+    let tail = output[output.len().saturating_sub(10)..].to_vec();
+    if measured.outcome.end != End::Exit(0) || !measured.failed.is_empty() {
+        return Err(Failure::new(format!("the measurement failed in {name}"))
+            .details(measured.failed)
+            .details(tail)
+            .log(&measured.outcome.dir.join("output.log"))
+            .next("its console.log lies beside it; `lab boot` repeats a single command")
+            .into());
+    }
+    if !measured.outcome.splats.is_empty() {
+        return Err(Failure::new(format!(
+            "the kernel complained while it was measured in {name}"
+        ))
+        .details(measured.outcome.splats)
+        .log(&measured.outcome.console)
+        .next("figures of a broken run are worth nothing: mend what the console shows")
+        .into());
+    }
+    for (label, line) in &measured.lines {
+        all.line(label.as_deref(), line)?;
+    }
+    Ok(())
+}
+
+/// Runs `work` over all jobs on two threads, in their order; the results are in that order too.
+pub fn two_at_a_time<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Mutex;
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<R>>> = Mutex::new(jobs.iter().map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..2.min(jobs.len()) {
+            scope.spawn(|| loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(job) = jobs.get(i) else { break };
+                let result = work(job);
+                results.lock().unwrap_or_else(|e| e.into_inner())[i] = Some(result);
+            });
+        }
+    });
+    results
+        .into_inner()
+        .unwrap_or_else(|e| e.into_inner())
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_is_done_once_and_in_order() {
+        let jobs: Vec<u32> = (0..50).collect();
+        assert_eq!(
+            two_at_a_time(&jobs, |j| j * 2),
+            jobs.iter().map(|j| j * 2).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn each_strategy_is_loaded_labelled_measured_and_unloaded() {
+        let text = script("unloaded", &["xinuse".into()], Part::Loss);
+        let words: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(
+            words,
+            [
+                "lab_label unloaded",
+                "xfd_measure loss || exit 1",
+                "lab_load xinuse || exit 1",
+                "lab_label xinuse",
+                "xfd_measure loss || exit 1",
+                "lab_unload || exit 1"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_list_of_strategies_parses() {
+        let all: Strategies = toml::from_str(include_str!("../config/strategies.toml")).unwrap();
+        assert!(all.strategies.contains(&"xinuse".to_owned()));
+    }
+}

@@ -1,0 +1,904 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The rules of XFD, XFD_ERR, XINUSE and the XSAVE area that a hypervisor relies
+ * on, executed at ring 0 of a KVM guest, one subtest each.  They hold on any
+ * CPU; the emulator that the project's tests run in has to prove it.
+ *
+ * Sections are those of the SDM, by title: in vol. 1 "Managing State Using the
+ * XSAVE Feature Set" and there "Extended Feature Disable (XFD)" (called XFD
+ * below), "Processor Tracking of XSAVE-Managed State" (XINUSE), "XSAVE Area";
+ * in vol. 2 the AMX instruction reference.
+ *
+ * A guest's dormant tiles are lost on a stock host kernel when the vCPU leaves
+ * KVM_RUN or is preempted by a task that returns to user mode.  No rule leaves
+ * KVM_RUN halfway; a preemption is rare and comes at another place the next
+ * time, so a rule that fails is tried again, a few times.
+ *
+ * Options: --require makes a CPU or KVM without XFD fail each rule, where it is
+ * otherwise a reason to skip them all.  A name runs only that rule.
+ */
+#include "xfd_host.h"
+
+#define TRIES		3
+#define XAREA_BYTES	16384
+/* No pattern byte of a tile is ever 0; this one is nothing in particular. */
+#define FILL		0xa5
+
+#define XTILECFG	XFEATURE_MASK_XTILE_CFG
+#define XTILE		XFEATURE_MASK_XTILE
+#define XCOMP_COMPACTED	BIT_ULL(63)
+
+static struct xfd_tiles tiles;
+static u8 xarea[XAREA_BYTES] __aligned(4096);
+static u8 xarea2[XAREA_BYTES] __aligned(4096);
+
+#define XHDR(area)	((struct xstate_header *)((area) + 512))
+
+/*
+ * The compiler may have values in XMM registers, which these instructions
+ * replace if @rfbm has SSE or AVX-512 components in it: hence the clobbers.
+ */
+#define XMM_CLOBBERS							\
+	"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",	\
+	"xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+
+#define DEFINE_XSAVE(insn)						\
+static u8 insn##_safe(void *area, u64 rfbm)				\
+{									\
+	u64 error_code;							\
+	u8 vector;							\
+									\
+	asm volatile(KVM_ASM_SAFE(#insn "64 (%%rdi)")			\
+		     : KVM_ASM_SAFE_OUTPUTS(vector, error_code)		\
+		     : "D"(area), "a"((u32)rfbm), "d"(rfbm >> 32)	\
+		     : KVM_ASM_SAFE_CLOBBERS, "memory", XMM_CLOBBERS);	\
+	return vector;							\
+}
+
+DEFINE_XSAVE(xsave)
+DEFINE_XSAVE(xsavec)
+DEFINE_XSAVE(xsaveopt)
+DEFINE_XSAVE(xsaves)
+DEFINE_XSAVE(xrstor)
+DEFINE_XSAVE(xrstors)
+
+typedef u8 (*xsave_fn)(void *area, u64 rfbm);
+
+/* The vCPU has written XFD, so its writes reach the CPU from here on. */
+static void tiles_setup(void)
+{
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	wrmsr(MSR_IA32_XFD, 0);
+	wrmsr(MSR_IA32_XFD_ERR, 0);
+	xfd_tiles_fill(&tiles, 1);
+}
+
+static void tiles_in_use(void)
+{
+	tiles_setup();
+	xfd_tiles_use(&tiles);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+}
+
+/* The tiles in XSAVE's layout: tile after tile, row after row. */
+static u64 image_differs(const u8 *image)
+{
+	return xfd_bytes_differ(image, tiles.want, XFD_TILES_BYTES);
+}
+
+static u8 *standard_image(u8 *area)
+{
+	return area + this_cpu_property(X86_PROPERTY_XSTATE_TILE_OFFSET);
+}
+
+/* An area whose header says "all initial", and FILL where components go. */
+static void xarea_prepare(u8 *area)
+{
+	memset(area, FILL, XAREA_BYTES);
+	memset(area + 512, 0, sizeof(struct xstate_header));
+	/* XRSTOR checks MXCSR even of an area whose SSE is initial. */
+	*(u32 *)(area + 24) = 0x1f80;
+}
+
+static void cpuid_xfd(void)
+{
+	/* XFD: enumeration by CPUID.(0DH,1).EAX[4]. */
+	GUEST_ASSERT(this_cpu_has(X86_FEATURE_XFD));
+	GUEST_ASSERT(xfd_cpuid_mask() & XFD_TILEDATA);
+	/* A component in XFD's mask is one that XCR0 can enable. */
+	GUEST_ASSERT_EQ(xfd_cpuid_mask() & ~this_cpu_supported_xcr0(), 0ull);
+}
+
+static void cpuid_components(void)
+{
+	u32 eax, ebx, ecx, edx, size17, offset17;
+
+	/* "CPUID leaf 0DH": size, offset; ECX[0] XSS, [1] align, [2] XFD. */
+	__cpuid(0xd, 17, &size17, &offset17, &ecx, &edx);
+	GUEST_ASSERT_EQ(size17, (u32)sizeof(struct xfd_tilecfg));
+	GUEST_ASSERT_EQ(ecx & 7, 2u);
+
+	__cpuid(0xd, 18, &eax, &ebx, &ecx, &edx);
+	GUEST_ASSERT_EQ(eax, (u32)XFD_TILES_BYTES);
+	GUEST_ASSERT_EQ(ecx & 7, 6u);
+	GUEST_ASSERT(ebx >= offset17 + size17);
+	GUEST_ASSERT_EQ(ebx % 64, 0u);
+}
+
+static void cpuid_palette(void)
+{
+	/* "Tile Information Main Leaf", 1DH: what xfd.h takes for granted. */
+	GUEST_ASSERT(this_cpu_property(X86_PROPERTY_AMX_MAX_PALETTE_TABLES) >= 1);
+	GUEST_ASSERT_EQ(this_cpu_property(X86_PROPERTY_AMX_TOTAL_TILE_BYTES), XFD_TILES_BYTES);
+	GUEST_ASSERT_EQ(this_cpu_property(X86_PROPERTY_AMX_BYTES_PER_TILE), XFD_TILE_BYTES);
+	GUEST_ASSERT_EQ(this_cpu_property(X86_PROPERTY_AMX_BYTES_PER_ROW), XFD_TILE_COLSB);
+	GUEST_ASSERT_EQ(this_cpu_property(X86_PROPERTY_AMX_NR_TILE_REGS), XFD_TILES);
+	GUEST_ASSERT_EQ(this_cpu_property(X86_PROPERTY_AMX_MAX_ROWS), XFD_TILE_ROWS);
+}
+
+static void msr_reset(void)
+{
+	/* "Processor State Following Power-up, Reset, or INIT": both 0. */
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), 0ull);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
+}
+
+static void msr_reserved_bits(u32 msr)
+{
+	u64 mask = xfd_cpuid_mask();
+	int i;
+
+	/*
+	 * XFD: "if bit i is reserved, WRMSR causes #GP".  KVM itself checks
+	 * while it intercepts: the first non-zero write of XFD ends that.
+	 */
+	wrmsr(msr, mask);
+	GUEST_ASSERT_EQ(rdmsr(msr), mask);
+	for (i = 0; i < 64; i++) {
+		if (mask & BIT_ULL(i))
+			continue;
+		__GUEST_ASSERT(wrmsr_safe(msr, mask | BIT_ULL(i)) == GP_VECTOR,
+			       "no #GP for bit %d of MSR %x", i, msr);
+		GUEST_ASSERT_EQ(rdmsr(msr), mask);
+	}
+	wrmsr(msr, 0);
+	GUEST_ASSERT_EQ(rdmsr(msr), 0ull);
+}
+
+static void msr_xfd_reserved(void)
+{
+	msr_reserved_bits(MSR_IA32_XFD);
+}
+
+static void msr_xfd_err_reserved(void)
+{
+	msr_reserved_bits(MSR_IA32_XFD_ERR);
+}
+
+static void xinuse_ldtilecfg(void)
+{
+	tiles_setup();
+	/* XINUSE: LDTILECFG sets TILECFG and zeroes the tiles. */
+	xfd_ldtilecfg(&tiles.cfg);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILECFG);
+
+	/* ... so that tiles which were in use no longer are. */
+	xfd_tiles_load(tiles.want);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	xfd_ldtilecfg(&tiles.cfg);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILECFG);
+	xfd_tiles_store(tiles.got);
+	GUEST_ASSERT(xfd_tiles_initial(&tiles));
+}
+
+static void xinuse_tileload(void)
+{
+	tiles_setup();
+	xfd_ldtilecfg(&tiles.cfg);
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), 0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	/* Reading tiles changes nothing. */
+	GUEST_ASSERT_EQ(xfd_tile_store_safe(tiles.got), 0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+}
+
+static void xinuse_tilezero(void)
+{
+	tiles_setup();
+	xfd_ldtilecfg(&tiles.cfg);
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), 0);
+	/*
+	 * XINUSE may be 1 for a component in its initial state: nothing can be
+	 * said of it after TILEZERO, except that seven other tiles stay.
+	 */
+	asm volatile(ASM_TILEZERO);
+	xfd_tiles_load(tiles.want);
+	asm volatile(ASM_TILEZERO);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	GUEST_ASSERT_EQ(xfd_tiles_lost(&tiles), (u64)XFD_TILE_BYTES);
+	GUEST_ASSERT(xfd_bytes_are(tiles.got, 0, XFD_TILE_BYTES));
+}
+
+static void xinuse_tilerelease(void)
+{
+	tiles_in_use();
+	xfd_tilerelease();
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
+	/* And the tiles are zero when they are configured again. */
+	xfd_ldtilecfg(&tiles.cfg);
+	xfd_tiles_store(tiles.got);
+	GUEST_ASSERT(xfd_tiles_initial(&tiles));
+}
+
+static void xinuse_xrstor(void)
+{
+	tiles_in_use();
+	xarea_prepare(xarea);
+	GUEST_ASSERT_EQ(xsave_safe(xarea, XTILE), 0);
+	GUEST_ASSERT_EQ(XHDR(xarea)->xstate_bv, XTILE);
+
+	/* XRSTOR that initialises: XSTATE_BV[i]=0 and RFBM[i]=1. */
+	xarea_prepare(xarea2);
+	GUEST_ASSERT_EQ(xrstor_safe(xarea2, XTILE), 0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
+
+	/* XRSTOR that loads. */
+	GUEST_ASSERT_EQ(xrstor_safe(xarea, XTILE), 0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	GUEST_ASSERT_EQ(xfd_tiles_lost(&tiles), 0ull);
+
+	/* One without the other. */
+	GUEST_ASSERT_EQ(xrstor_safe(xarea2, XFD_TILEDATA), 0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILECFG);
+}
+
+static void xinuse_ignores_xfd(void)
+{
+	/* XFD: "XINUSE, and with it XGETBV with ECX=1, is not affected". */
+	tiles_in_use();
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	xfd_tilerelease();
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
+	wrmsr(MSR_IA32_XFD, 0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
+}
+
+static void xinuse_masked_by_xcr0(void)
+{
+	u64 xcr0 = xgetbv(0);
+
+	/*
+	 * XGETBV: with ECX=1 it returns XCR0 & XINUSE.  A component that XCR0
+	 * hides is neither lost nor initialised.
+	 */
+	tiles_in_use();
+	xsetbv(0, xcr0 & ~XTILE);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), UD_VECTOR);
+	xsetbv(0, xcr0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	GUEST_ASSERT_EQ(xfd_tiles_lost(&tiles), 0ull);
+}
+
+#define DEFINE_TILE_INSN(name, insn)						\
+static void name(u8 *vector)							\
+{										\
+	*vector = kvm_asm_safe(insn, "a"(tiles.got), "d"((u64)XFD_TILE_COLSB));	\
+}
+
+DEFINE_TILE_INSN(tileloadd_tmm0, ASM_TILELOADD(0x04))
+DEFINE_TILE_INSN(tileloadd_tmm7, ASM_TILELOADD(0x3c))
+DEFINE_TILE_INSN(tileloaddt1, ASM_TILELOADDT1(0x04))
+DEFINE_TILE_INSN(tilestored, ASM_TILESTORED(0x04))
+DEFINE_TILE_INSN(tilezero, ASM_TILEZERO)
+DEFINE_TILE_INSN(tdpbssd, ASM_TDPBSSD)
+DEFINE_TILE_INSN(tdpbsud, ASM_TDPBSUD)
+DEFINE_TILE_INSN(tdpbusd, ASM_TDPBUSD)
+DEFINE_TILE_INSN(tdpbuud, ASM_TDPBUUD)
+DEFINE_TILE_INSN(tdpbf16ps, ASM_TDPBF16PS)
+
+/* An instruction that needs the tiles, with XFD clear and set. */
+static void nm_insn(const char *name, void (*insn)(u8 *vector))
+{
+	u8 vector;
+
+	wrmsr(MSR_IA32_XFD, 0);
+	wrmsr(MSR_IA32_XFD_ERR, 0);
+	insn(&vector);
+	__GUEST_ASSERT(!vector, "%s: %s with XFD clear", name, ex_str(vector));
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
+
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	insn(&vector);
+	__GUEST_ASSERT(vector == NM_VECTOR, "%s: %s with XFD set", name, ex_str(vector));
+	__GUEST_ASSERT(rdmsr(MSR_IA32_XFD_ERR) == XFD_TILEDATA, "%s: XFD_ERR is %lx", name,
+		       rdmsr(MSR_IA32_XFD_ERR));
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), XFD_TILEDATA);
+	wrmsr(MSR_IA32_XFD_ERR, 0);
+}
+
+static void nm_tile_load_store(void)
+{
+	tiles_in_use();
+	nm_insn("TILELOADD tmm0", tileloadd_tmm0);
+	nm_insn("TILELOADD tmm7", tileloadd_tmm7);
+	nm_insn("TILELOADDT1", tileloaddt1);
+	nm_insn("TILESTORED", tilestored);
+	nm_insn("TILEZERO", tilezero);
+}
+
+static void nm_tile_multiply(void)
+{
+	tiles_in_use();
+	nm_insn("TDPBSSD", tdpbssd);
+	nm_insn("TDPBSUD", tdpbsud);
+	nm_insn("TDPBUSD", tdpbusd);
+	nm_insn("TDPBUUD", tdpbuud);
+	nm_insn("TDPBF16PS", tdpbf16ps);
+}
+
+static void nm_not_for_config(void)
+{
+	u8 vector;
+
+	/*
+	 * XFD: "LDTILECFG and TILERELEASE initialize TILEDATA; they do not
+	 * cause #NM"; STTILECFG does not touch it.
+	 */
+	tiles_in_use();
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	vector = kvm_asm_safe(ASM_STTILECFG, "a"(&tiles.cfg_got));
+	__GUEST_ASSERT(!vector, "STTILECFG: %s", ex_str(vector));
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+
+	vector = kvm_asm_safe(ASM_LDTILECFG, "a"(&tiles.cfg));
+	__GUEST_ASSERT(!vector, "LDTILECFG: %s", ex_str(vector));
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILECFG);
+
+	vector = kvm_asm_safe(ASM_TILERELEASE, "a"(0));
+	__GUEST_ASSERT(!vector, "TILERELEASE: %s", ex_str(vector));
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
+
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), XFD_TILEDATA);
+
+	/* They did what they are for. */
+	wrmsr(MSR_IA32_XFD, 0);
+	xfd_ldtilecfg(&tiles.cfg);
+	xfd_tiles_store(tiles.got);
+	GUEST_ASSERT(xfd_tiles_initial(&tiles));
+}
+
+static void xfd_err_sticky(void)
+{
+	tiles_in_use();
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), NM_VECTOR);
+	/* Software clears XFD_ERR; nothing else does. */
+	wrmsr(MSR_IA32_XFD, 0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), XFD_TILEDATA);
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), 0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), XFD_TILEDATA);
+	xfd_tilerelease();
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), XFD_TILEDATA);
+	wrmsr(MSR_IA32_XFD_ERR, 0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
+	/* And it has no effect of its own. */
+	wrmsr(MSR_IA32_XFD_ERR, XFD_TILEDATA);
+	xfd_ldtilecfg(&tiles.cfg);
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), 0);
+}
+
+/*
+ * With CR0.TS=1 an XMM register that the compiler uses faults, in the handler
+ * as well: general registers only, and a handler of our own.
+ */
+static __attribute__((target("general-regs-only")))
+void ts_nm_handler(struct ex_regs *regs)
+{
+	regs->rip = regs->r11;
+	regs->r9 = regs->vector;
+}
+
+static noinline __attribute__((target("general-regs-only")))
+u8 ts_nm_probe(u8 *xrstor_vector)
+{
+	u8 vector;
+
+	set_cr0(get_cr0() | X86_CR0_TS);
+	vector = kvm_asm_safe("fnop", "a"(0));
+	/* Both reasons at once: XSTATE_BV[18]=1 with XFD[18]=1. */
+	*xrstor_vector = kvm_asm_safe("xrstor64 (%%rdi)", "D"(xarea),
+				      "a"((u32)XTILE), "d"(0));
+	set_cr0(get_cr0() & ~X86_CR0_TS);
+	return vector;
+}
+
+static void nm_cr0_ts(void)
+{
+	u8 vector, xrstor_vector;
+
+	/*
+	 * XFD: "device-not-available exceptions that are not due to XFD, those
+	 * resulting from CR0.TS, do not modify IA32_XFD_ERR".
+	 */
+	tiles_in_use();
+	xarea_prepare(xarea);
+	GUEST_ASSERT_EQ(xsave_safe(xarea, XTILE), 0);
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	vector = ts_nm_probe(&xrstor_vector);
+	GUEST_ASSERT_EQ(vector, NM_VECTOR);
+	GUEST_ASSERT_EQ(xrstor_vector, NM_VECTOR);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
+
+	/* Nor do they clear it. */
+	wrmsr(MSR_IA32_XFD_ERR, XFD_TILEDATA);
+	vector = ts_nm_probe(&xrstor_vector);
+	GUEST_ASSERT_EQ(vector, NM_VECTOR);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), XFD_TILEDATA);
+}
+
+static void dormant_tiles_kept(void)
+{
+	/* XFD stops the use of a component and does not change its state. */
+	tiles_in_use();
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(xarea), NM_VECTOR);
+	GUEST_ASSERT_EQ(xfd_tile_store_safe(tiles.got), NM_VECTOR);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	wrmsr(MSR_IA32_XFD, 0);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	GUEST_ASSERT_EQ(xfd_tiles_lost(&tiles), 0ull);
+}
+
+/*
+ * XFD: if XFD[i]=1, XSAVE and its relatives operate as if component i were in
+ * its initial state: XSTATE_BV[i] becomes 0; XSAVE writes the initial state,
+ * the others write nothing.  The component itself keeps what it has.
+ */
+static void xsave_under_xfd(xsave_fn save, bool compacted, bool writes_initial)
+{
+	u8 *image;
+
+	tiles_in_use();
+
+	/* Without XFD first: it does write where this test looks. */
+	xarea_prepare(xarea);
+	GUEST_ASSERT_EQ(save(xarea, XTILE), 0);
+	image = compacted ? xarea + xfd_compacted_offset(XTILE, 18) : standard_image(xarea);
+	GUEST_ASSERT_EQ(XHDR(xarea)->xstate_bv, XTILE);
+	GUEST_ASSERT_EQ(image_differs(image), 0ull);
+
+	xarea_prepare(xarea);
+	XHDR(xarea)->xstate_bv = XFD_TILEDATA;
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	GUEST_ASSERT_EQ(save(xarea, XTILE), 0);
+	GUEST_ASSERT_EQ(XHDR(xarea)->xstate_bv, XTILECFG);
+	GUEST_ASSERT_EQ(XHDR(xarea)->xcomp_bv, compacted ? XCOMP_COMPACTED | XTILE : 0);
+	__GUEST_ASSERT(xfd_bytes_are(image, writes_initial ? 0 : FILL, XFD_TILES_BYTES),
+		       "wanted %s", writes_initial ? "zeroes" : "an untouched area");
+
+	/* No #NM came of it. */
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+	wrmsr(MSR_IA32_XFD, 0);
+	GUEST_ASSERT_EQ(xfd_tiles_lost(&tiles), 0ull);
+}
+
+static void xsave_standard_under_xfd(void)
+{
+	xsave_under_xfd(xsave_safe, false, true);
+}
+
+static void xsaveopt_under_xfd(void)
+{
+	xsave_under_xfd(xsaveopt_safe, false, false);
+}
+
+static void xsavec_under_xfd(void)
+{
+	xsave_under_xfd(xsavec_safe, true, false);
+}
+
+static void xsaves_under_xfd(void)
+{
+	GUEST_ASSERT(this_cpu_has(X86_FEATURE_XSAVES));
+	xsave_under_xfd(xsaves_safe, true, false);
+}
+
+/*
+ * XFD: XRSTOR and XRSTORS that would load component i with XFD[i]=1 cause #NM;
+ * those that would initialise it do so.
+ */
+static void xrstor_under_xfd(xsave_fn save, xsave_fn restore)
+{
+	u8 vector;
+
+	tiles_in_use();
+	xarea_prepare(xarea);
+	GUEST_ASSERT_EQ(save(xarea, XTILE), 0);
+	GUEST_ASSERT_EQ(XHDR(xarea)->xstate_bv, XTILE);
+
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	vector = restore(xarea, XTILE);
+	__GUEST_ASSERT(vector == NM_VECTOR, "%s for XSTATE_BV[18]=1", ex_str(vector));
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), XFD_TILEDATA);
+	wrmsr(MSR_IA32_XFD_ERR, 0);
+
+	/* Not requested: no #NM, and the tiles stay. */
+	vector = restore(xarea, XTILECFG);
+	__GUEST_ASSERT(!vector, "%s for RFBM[18]=0", ex_str(vector));
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+
+	/* Requested and initial: no #NM, and the tiles become initial. */
+	XHDR(xarea)->xstate_bv = XTILECFG;
+	vector = restore(xarea, XTILE);
+	__GUEST_ASSERT(!vector, "%s for XSTATE_BV[18]=0", ex_str(vector));
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
+	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILECFG);
+	wrmsr(MSR_IA32_XFD, 0);
+	xfd_tiles_store(tiles.got);
+	GUEST_ASSERT(xfd_tiles_initial(&tiles));
+
+	/* And without XFD the same area does load. */
+	XHDR(xarea)->xstate_bv = XTILE;
+	GUEST_ASSERT_EQ(restore(xarea, XTILE), 0);
+	GUEST_ASSERT_EQ(xfd_tiles_lost(&tiles), 0ull);
+}
+
+static void xrstor_standard_under_xfd(void)
+{
+	xrstor_under_xfd(xsave_safe, xrstor_safe);
+}
+
+static void xrstor_compacted_under_xfd(void)
+{
+	xrstor_under_xfd(xsavec_safe, xrstor_safe);
+}
+
+static void xrstors_under_xfd(void)
+{
+	GUEST_ASSERT(this_cpu_has(X86_FEATURE_XSAVES));
+	xrstor_under_xfd(xsaves_safe, xrstors_safe);
+}
+
+/* Everything that XCR0 has on, and some parts of it. */
+static int compacted_masks(u64 masks[])
+{
+	u64 xcr0 = xgetbv(0);
+	int n = 0;
+
+	masks[n++] = xcr0;
+	masks[n++] = xcr0 & ~XFEATURE_MASK_PKRU;
+	masks[n++] = xcr0 & ~XFEATURE_MASK_AVX512;
+	masks[n++] = xcr0 & (XTILE | XFEATURE_MASK_PKRU);
+	masks[n++] = xcr0 & (XTILE | XFEATURE_MASK_YMM | XFEATURE_MASK_PKRU);
+	masks[n++] = XTILE;
+	masks[n++] = XFD_TILEDATA;
+	return n;
+}
+
+static void compacted_offsets(void)
+{
+	u64 masks[8];
+	int i, n = compacted_masks(masks);
+	u8 *cfg, *image;
+
+	/*
+	 * "Extended Region of an XSAVE Area": in the compacted format a
+	 * component follows the one before, at the next multiple of 64 if its
+	 * CPUID.(0DH,i).ECX[1] is set.
+	 */
+	tiles_in_use();
+	for (i = 0; i < n; i++) {
+		xarea_prepare(xarea);
+		GUEST_ASSERT_EQ(xsavec_safe(xarea, masks[i]), 0);
+		GUEST_ASSERT_EQ(XHDR(xarea)->xcomp_bv, XCOMP_COMPACTED | masks[i]);
+		GUEST_ASSERT_EQ(XHDR(xarea)->xstate_bv & XTILE, masks[i] & XTILE);
+
+		image = xarea + xfd_compacted_offset(masks[i], 18);
+		__GUEST_ASSERT(!image_differs(image),
+			       "%lu bytes of the tiles are not at %ld, RFBM %lx",
+			       image_differs(image), image - xarea, masks[i]);
+		GUEST_ASSERT(xfd_bytes_are(image + XFD_TILES_BYTES, FILL, 64));
+
+		if (!(masks[i] & XTILECFG))
+			continue;
+		cfg = xarea + xfd_compacted_offset(masks[i], 17);
+		__GUEST_ASSERT(!xfd_bytes_differ(cfg, (u8 *)&tiles.cfg, sizeof(tiles.cfg)),
+			       "TILECFG is not at %ld, RFBM %lx", cfg - xarea, masks[i]);
+	}
+}
+
+static void compacted_size(void)
+{
+	u32 eax, ebx, ecx, edx;
+
+	/* CPUID.(0DH,1).EBX: the compacted size of XCR0 | IA32_XSS. */
+	__cpuid(0xd, 1, &eax, &ebx, &ecx, &edx);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XSS), 0ull);
+	GUEST_ASSERT_EQ(ebx, xfd_compacted_offset(xgetbv(0), 18) + XFD_TILES_BYTES);
+}
+
+static void compacted_xcomp_bv(void)
+{
+	int xfd;
+
+	/* XCOMP_BV is RFBM, whether a component is initial, disarmed or in use. */
+	for (xfd = 0; xfd < 2; xfd++) {
+		tiles_in_use();
+		xfd_tilerelease();
+		wrmsr(MSR_IA32_XFD, xfd ? XFD_TILEDATA : 0);
+		xarea_prepare(xarea);
+		XHDR(xarea)->xstate_bv = XTILE;
+		GUEST_ASSERT_EQ(xsavec_safe(xarea, XTILE), 0);
+		GUEST_ASSERT_EQ(XHDR(xarea)->xstate_bv, 0ull);
+		GUEST_ASSERT_EQ(XHDR(xarea)->xcomp_bv, XCOMP_COMPACTED | XTILE);
+	}
+}
+
+static void compacted_xrstor_skips(void)
+{
+	u64 masks[8];
+	int i, n = compacted_masks(masks);
+
+	/*
+	 * XRSTOR: where a component is depends on XCOMP_BV alone, not on which
+	 * ones RFBM asks for.
+	 */
+	for (i = 0; i < n; i++) {
+		tiles_in_use();
+		xarea_prepare(xarea);
+		GUEST_ASSERT_EQ(xsavec_safe(xarea, masks[i]), 0);
+		xfd_tiles_fill(&tiles, 77);
+		xfd_tiles_use(&tiles);
+		xfd_tiles_fill(&tiles, 1);
+
+		GUEST_ASSERT_EQ(xrstor_safe(xarea, XFD_TILEDATA), 0);
+		__GUEST_ASSERT(!xfd_tiles_lost(&tiles), "%lu bytes wrong, XCOMP_BV %lx",
+			       xfd_tiles_lost(&tiles), masks[i]);
+
+		/* All but PKRU, which is what Linux does. */
+		xfd_ldtilecfg(&tiles.cfg);
+		GUEST_ASSERT_EQ(xrstor_safe(xarea, xgetbv(0) & ~XFEATURE_MASK_PKRU & masks[i]), 0);
+		__GUEST_ASSERT(!xfd_tiles_lost(&tiles), "%lu bytes wrong, XCOMP_BV %lx",
+			       xfd_tiles_lost(&tiles), masks[i]);
+	}
+}
+
+static void rows_through(xsave_fn save, xsave_fn restore, bool compacted)
+{
+	u8 *image;
+
+	tiles_in_use();
+	xarea_prepare(xarea);
+	GUEST_ASSERT_EQ(save(xarea, XTILE), 0);
+	image = compacted ? xarea + xfd_compacted_offset(XTILE, 18) : standard_image(xarea);
+	__GUEST_ASSERT(!image_differs(image), "%lu of %d bytes wrong in memory",
+		       image_differs(image), XFD_TILES_BYTES);
+
+	xfd_tilerelease();
+	GUEST_ASSERT_EQ(restore(xarea, XTILE), 0);
+	__GUEST_ASSERT(!xfd_tiles_lost(&tiles), "%lu of %d bytes wrong in the tiles",
+		       xfd_tiles_lost(&tiles), XFD_TILES_BYTES);
+}
+
+static void rows_xsave(void)
+{
+	rows_through(xsave_safe, xrstor_safe, false);
+}
+
+static void rows_xsaveopt(void)
+{
+	rows_through(xsaveopt_safe, xrstor_safe, false);
+}
+
+static void rows_xsavec(void)
+{
+	rows_through(xsavec_safe, xrstor_safe, true);
+}
+
+static void rows_xsaves(void)
+{
+	GUEST_ASSERT(this_cpu_has(X86_FEATURE_XSAVES));
+	rows_through(xsaves_safe, xrstors_safe, true);
+}
+
+/* Rows and columns that are different for each tile and from each other. */
+static void odd_config(void)
+{
+	int i;
+
+	xfd_tilecfg_fill(&tiles.cfg);
+	for (i = 0; i < XFD_TILES; i++) {
+		tiles.cfg.rows[i] = XFD_TILE_ROWS - i;
+		tiles.cfg.colsb[i] = 4 * (i + 5);
+	}
+	tiles.cfg.start_row = 3;
+	xfd_ldtilecfg(&tiles.cfg);
+}
+
+static void tilecfg_sttilecfg(void)
+{
+	/* STTILECFG: "Memory Area Layout": colsb at 16, rows at 48. */
+	tiles_setup();
+	odd_config();
+	memset(&tiles.cfg_got, FILL, sizeof(tiles.cfg_got));
+	xfd_sttilecfg(&tiles.cfg_got);
+	GUEST_ASSERT_EQ(tiles.cfg_got.palette_id, 1);
+	GUEST_ASSERT_EQ(tiles.cfg_got.start_row, 3);
+	GUEST_ASSERT_EQ(tiles.cfg_got.rows[2], XFD_TILE_ROWS - 2);
+	GUEST_ASSERT_EQ(tiles.cfg_got.colsb[2], 28);
+	GUEST_ASSERT(!memcmp(&tiles.cfg, &tiles.cfg_got, sizeof(tiles.cfg)));
+
+	/* Not configured: 64 zero bytes. */
+	xfd_tilerelease();
+	memset(&tiles.cfg_got, FILL, sizeof(tiles.cfg_got));
+	xfd_sttilecfg(&tiles.cfg_got);
+	GUEST_ASSERT(xfd_bytes_are((u8 *)&tiles.cfg_got, 0, sizeof(tiles.cfg_got)));
+}
+
+static void tilecfg_image(void)
+{
+	u32 eax, offset, ecx, edx;
+
+	/* "XTILECFG state": its image is what STTILECFG stores. */
+	tiles_setup();
+	odd_config();
+	__cpuid(0xd, 17, &eax, &offset, &ecx, &edx);
+	xarea_prepare(xarea);
+	GUEST_ASSERT_EQ(xsave_safe(xarea, XTILE), 0);
+	GUEST_ASSERT(!memcmp(xarea + offset, &tiles.cfg, sizeof(tiles.cfg)));
+
+	xarea_prepare(xarea2);
+	GUEST_ASSERT_EQ(xsavec_safe(xarea2, XTILE), 0);
+	GUEST_ASSERT(!memcmp(xarea2 + xfd_compacted_offset(XTILE, 17), &tiles.cfg,
+			     sizeof(tiles.cfg)));
+
+	/* And back. */
+	xfd_tilerelease();
+	GUEST_ASSERT_EQ(xrstor_safe(xarea, XTILE), 0);
+	xfd_sttilecfg(&tiles.cfg_got);
+	GUEST_ASSERT(!memcmp(&tiles.cfg, &tiles.cfg_got, sizeof(tiles.cfg)));
+}
+
+static void pkru_supervisor(void)
+{
+	u8 before = READ_ONCE(tiles.want[0]);
+
+	/*
+	 * "Protection Keys": PKRU governs pages that are user-mode addresses
+	 * (U/S=1 all the way).  All of this guest's are supervisor-mode.
+	 */
+	set_cr4(get_cr4() | X86_CR4_PKE);
+	wrpkru(-1u);
+	WRITE_ONCE(tiles.want[0], before + 1);
+	xfd_vmcall();
+	GUEST_ASSERT_EQ(READ_ONCE(tiles.want[0]), before + 1);
+	wrpkru(0);
+	set_cr4(get_cr4() & ~X86_CR4_PKE);
+}
+
+struct rule {
+	void (*guest)(void);
+	void (*nm_handler)(struct ex_regs *regs);
+	bool needs_pku;
+};
+
+static void guest_main(void (*rule)(void))
+{
+	rule();
+	GUEST_DONE();
+}
+
+static void run_rule(const void *arg)
+{
+	const struct rule *rule = arg;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	if (rule->needs_pku && !kvm_cpu_has(X86_FEATURE_PKU))
+		xfd_skip("no protection keys");
+
+	vm = vm_create_with_one_vcpu(&vcpu, guest_main);
+	if (rule->nm_handler)
+		vm_install_exception_handler(vm, NM_VECTOR, rule->nm_handler);
+	vcpu_args_set(vcpu, 1, (u64)rule->guest);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
+	kvm_vm_free(vm);
+}
+
+#define RULE(rule_fn)								\
+	{									\
+		.name = #rule_fn,						\
+		.fn = run_rule,							\
+		.arg = &(struct rule){ .guest = rule_fn },			\
+	}
+
+static const struct xfd_test rules[] = {
+	RULE(cpuid_xfd),
+	RULE(cpuid_components),
+	RULE(cpuid_palette),
+	RULE(msr_reset),
+	RULE(msr_xfd_reserved),
+	RULE(msr_xfd_err_reserved),
+	RULE(xinuse_ldtilecfg),
+	RULE(xinuse_tileload),
+	RULE(xinuse_tilezero),
+	RULE(xinuse_tilerelease),
+	RULE(xinuse_xrstor),
+	RULE(xinuse_ignores_xfd),
+	RULE(xinuse_masked_by_xcr0),
+	RULE(nm_tile_load_store),
+	RULE(nm_tile_multiply),
+	RULE(nm_not_for_config),
+	RULE(xfd_err_sticky),
+	{
+		.name = "nm_cr0_ts",
+		.fn = run_rule,
+		.arg = &(struct rule){ .guest = nm_cr0_ts, .nm_handler = ts_nm_handler },
+	},
+	RULE(dormant_tiles_kept),
+	RULE(xsave_standard_under_xfd),
+	RULE(xsaveopt_under_xfd),
+	RULE(xsavec_under_xfd),
+	RULE(xsaves_under_xfd),
+	RULE(xrstor_standard_under_xfd),
+	RULE(xrstor_compacted_under_xfd),
+	RULE(xrstors_under_xfd),
+	RULE(compacted_offsets),
+	RULE(compacted_size),
+	RULE(compacted_xcomp_bv),
+	RULE(compacted_xrstor_skips),
+	RULE(rows_xsave),
+	RULE(rows_xsaveopt),
+	RULE(rows_xsavec),
+	RULE(rows_xsaves),
+	RULE(tilecfg_sttilecfg),
+	RULE(tilecfg_image),
+	/* Last: where it is broken it can take the host down. */
+	{
+		.name = "pkru_supervisor",
+		.fn = run_rule,
+		.arg = &(struct rule){ .guest = pkru_supervisor, .needs_pku = true },
+	},
+};
+
+int main(int argc, char *argv[])
+{
+	const char *why, *only = NULL;
+	bool require = false;
+	int i, try, code;
+
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--require"))
+			require = true;
+		else
+			only = argv[i];
+	}
+
+	ksft_print_header();
+	why = xfd_require_amx();
+	if (why && !require)
+		ksft_exit_skip("%s\n", why);
+
+	ksft_set_plan(only ? 1 : ARRAY_SIZE(rules));
+	if (why)
+		ksft_print_msg("%s\n", why);
+	for (i = 0; i < ARRAY_SIZE(rules); i++) {
+		if (only && strcmp(only, rules[i].name))
+			continue;
+		code = KSFT_FAIL;
+		for (try = 0; !why && try < TRIES; try++) {
+			code = xfd_run_one(&rules[i], 20);
+			if (code == KSFT_PASS || code == KSFT_SKIP)
+				break;
+			ksft_print_msg("%s failed, try %d of %d\n", rules[i].name, try + 1,
+				       TRIES);
+		}
+		xfd_report(&rules[i], code);
+	}
+	ksft_finished();
+}
