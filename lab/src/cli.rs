@@ -138,6 +138,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
 fn build(lab: &Lab, what: What) -> Result<()> {
     lab.lock()?;
     if let (What::Module, Some(kdir)) = (what, lab.choices.kdir.clone()) {
+        packages::bindgen_for_module(lab)?;
         let object = module::build_for(lab, &kdir)?;
         eprintln!("lab: {} is built", lab.shown(&object));
         return Ok(());

@@ -221,6 +221,15 @@ fn at_least(a: &str, b: &str) -> bool {
     !parse(a).is_empty() && parse(a) >= parse(b)
 }
 
+/// The same for a module alone (KDIR=): on a machine that has its own toolchain in PATH nothing is
+/// asked of its Debian release.
+pub fn bindgen_for_module(lab: &Lab) -> Result<()> {
+    if ask(Command::new("bindgen").arg("--version")).is_some() {
+        return Ok(());
+    }
+    bindgen(lab)
+}
+
 fn build_bindgen(lab: &Lab, needs: &Needs, release: &Release) -> Result<()> {
     let mut command = Command::new("env");
     let version = ask(with_toolchain(lab, command.args(["bindgen", "--version"]))?);
