@@ -11,7 +11,11 @@ use kernel::prelude::*;
 use kernel::types::Opaque;
 
 /// What to do when a thread is scheduled out.
-pub(crate) trait SchedOut {
+///
+/// # Safety
+///
+/// The implementing type must be `#[repr(C)]` and have a [`Notifier`] of itself as its first field.
+pub(crate) unsafe trait SchedOut {
     /// Called with interrupts disabled, in the thread that is about to be scheduled out.
     fn sched_out(&self);
 }
@@ -39,7 +43,7 @@ impl Drop for Enabled {
 ///
 /// # Invariants
 ///
-/// `inner` is initialised, and is the first field of a pinned, `#[repr(C)]` `T`.
+/// `inner` is initialised, and is the first field of a pinned `T`.
 #[pin_data]
 #[repr(transparent)]
 pub(crate) struct Notifier<T> {
@@ -58,7 +62,7 @@ impl<T: SchedOut> Notifier<T> {
     ///
     /// # Safety
     ///
-    /// The notifier must be the first field of a pinned `#[repr(C)]` `T`.
+    /// The notifier must be the first field of a pinned `T`.
     pub(crate) unsafe fn new() -> impl PinInit<Self> {
         // INVARIANT: As initialised by `preempt_notifier_init()`; the place is the caller's promise.
         pin_init!(Self {
@@ -70,25 +74,31 @@ impl<T: SchedOut> Notifier<T> {
         })
     }
 
-    /// Has the current thread call `T::sched_out` from now on.
+    /// Returns a pointer to the notifier of `called`, from which `called` can be reached again.
+    fn of(called: &T) -> *mut bindings::preempt_notifier {
+        core::ptr::from_ref(called).cast_mut().cast()
+    }
+
+    /// Has the current thread call `called.sched_out()` from now on.
     ///
     /// # Safety
     ///
-    /// Preempt notifiers must be enabled, `self` must not be registered, and must be unregistered by
-    /// the same thread before it is dropped.
-    pub(crate) unsafe fn register(&self) {
-        // SAFETY: The notifier is initialised by the type invariants; the rest is the caller's promise.
-        unsafe { bindings::preempt_notifier_register(self.inner.get()) };
+    /// Preempt notifiers must be enabled, and `called` must be pinned. Its notifier must not be
+    /// registered, and must be unregistered by the same thread before `called` is dropped.
+    pub(crate) unsafe fn register(called: &T) {
+        // SAFETY: `T: SchedOut` has its notifier first, and that is initialised by the type
+        // invariants; the rest is the caller's promise.
+        unsafe { bindings::preempt_notifier_register(Self::of(called)) };
     }
 
     /// Ends what [`Notifier::register`] began.
     ///
     /// # Safety
     ///
-    /// The current thread must have registered `self`.
-    pub(crate) unsafe fn unregister(&self) {
+    /// The current thread must have registered the notifier of `called`.
+    pub(crate) unsafe fn unregister(called: &T) {
         // SAFETY: The caller promises that it is registered.
-        unsafe { bindings::preempt_notifier_unregister(self.inner.get()) };
+        unsafe { bindings::preempt_notifier_unregister(Self::of(called)) };
     }
 
     /// Does nothing: XRSTOR is still to come, so that no MSR can be loaded yet.
@@ -102,13 +112,13 @@ impl<T: SchedOut> Notifier<T> {
     ///
     /// # Safety
     ///
-    /// `notifier` must be in a [`Notifier`].
+    /// `notifier` must be one that [`Notifier::register`] has registered.
     unsafe extern "C" fn sched_out(
         notifier: *mut bindings::preempt_notifier,
         _: *mut bindings::task_struct,
     ) {
-        // SAFETY: By the type invariants `notifier` is the first field of a `T`, which lives as
-        // long as the notifier is registered.
+        // SAFETY: `register` has made the pointer of one to a `T`, which lives as long as the
+        // notifier is registered.
         unsafe { &*notifier.cast::<T>() }.sched_out();
     }
 }

@@ -42,7 +42,7 @@ pub(crate) trait Strategy {
     /// Whether [`Strategy::vmexit`] is to be called. If not, a VM-exit costs nothing.
     const LOOKS_AT_VMEXIT: bool;
 
-    /// Decides on a VM-exit, given XINUSE of the components that XFD can disable.
+    /// Decides on a VM-exit with live MSRs, given XINUSE of the components that XFD can disable.
     ///
     /// `in_use` is evaluated only if the strategy asks. Called with interrupts disabled.
     fn vmexit(in_use: impl FnOnce() -> u64) -> VmExit;

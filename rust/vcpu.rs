@@ -44,7 +44,7 @@ impl Vcpu {
     /// Preempt notifiers must be enabled; to be paired with [`Vcpu::run_end`] by the same thread.
     pub(crate) unsafe fn run_begin(&self) {
         // SAFETY: The caller pairs this with `run_end`.
-        unsafe { self.notifier.register() };
+        unsafe { Notifier::register(self) };
     }
 
     /// The vCPU's thread is about to unload the guest's registers. Preemptible.
@@ -54,7 +54,7 @@ impl Vcpu {
     /// The current thread must have called [`Vcpu::run_begin`].
     pub(crate) unsafe fn run_end(&self) {
         // SAFETY: The caller has called `run_begin`.
-        unsafe { self.notifier.unregister() };
+        unsafe { Notifier::unregister(self) };
     }
 
     /// Saves XFD and XFD_ERR, if they are live.
@@ -69,7 +69,14 @@ impl Vcpu {
     }
 }
 
-impl SchedOut for Vcpu {
+// SAFETY: It is created and dropped by whichever thread creates and destroys the vCPU, and nothing in
+// it belongs to a thread, once it is not registered.
+unsafe impl Send for Vcpu {}
+// SAFETY: `vcpu->mutex` lets one thread at a time be in KVM_RUN, and only that one uses it.
+unsafe impl Sync for Vcpu {}
+
+// SAFETY: `Vcpu` is `#[repr(C)]`, and `notifier` is its first field.
+unsafe impl SchedOut for Vcpu {
     fn sched_out(&self) {
         // SAFETY: The notifier is registered between `run_begin` and `run_end` only, and calls with
         // interrupts disabled. The guest's XCR0 is never loaded when a thread is scheduled out.

@@ -3,7 +3,8 @@
 //! The host runs with XFD=0: save both MSRs on every VM-exit, load them on every VM-entry.
 //!
 //! This is what patch 3/7 of the AMX RFC of February 2021 did. It never loses a tile, and pays
-//! for it on every exit of every guest that has armed XFD once.
+//! for it on every exit of every guest that has armed XFD once. (Exits that KVM handles in its fast
+//! path and re-enters from are not seen.)
 
 use super::{Strategy, VmExit};
 
