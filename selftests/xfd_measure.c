@@ -48,6 +48,7 @@
 #include "xfd_host.h"
 
 #define WARM_UP		64
+#define MAX_TRIES	20
 #define MAX_EXITS	32768
 #define TRACEFS		"/sys/kernel/tracing"
 #define INSTANCE	TRACEFS "/instances/xfd_measure"
@@ -242,8 +243,17 @@ static void trace_enable(bool on)
 }
 
 struct counts {
-	s64 exits, irqs, rdmsr_xfd, wrmsr_xfd, rdmsr_xfd_err, wrmsr_xfd_err;
+	s64 exits, irqs, switches, rdmsr_xfd, wrmsr_xfd, rdmsr_xfd_err, wrmsr_xfd_err;
 };
+
+/* How often this thread has been scheduled out. */
+static s64 switches(void)
+{
+	struct rusage usage;
+
+	TEST_ASSERT(!getrusage(RUSAGE_THREAD, &usage), "getrusage() failed");
+	return usage.ru_nvcsw + usage.ru_nivcsw;
+}
 
 /* Events that the buffer had no room for; the count would be wrong. */
 static u64 trace_lost(int cpu)
@@ -305,7 +315,9 @@ static bool run_counted(struct kvm_vcpu *vcpu, int cpu, u64 nr, bool traced, str
 		write_to(INSTANCE "/trace", "");
 		write_to(INSTANCE "/tracing_on", "1");
 	}
+	c->switches = -switches();
 	still = xfd_vcpu_run(vcpu);
+	c->switches += switches();
 	if (traced) {
 		write_to(INSTANCE "/tracing_on", "0");
 		trace_read(cpu, c);
@@ -352,24 +364,26 @@ static void measure_state(enum state state, u64 nr, int cpu)
 	/* The first run pays for page faults and the first write of XFD. */
 	run_counted(vcpu, cpu, 0, false, &base);
 
-	/* A preemption may end the state midway (dormant, on stock): again. */
+	/*
+	 * A preemption costs MSR accesses that no exit does, and may end the
+	 * state (dormant, on stock): again.
+	 */
 	trace_enable(true);
-	for (try = 0, still = false; !still && try < 5; try++)
-		still = run_counted(vcpu, cpu, 0, true, &base) &&
-			run_counted(vcpu, cpu, nr, true, &full);
+	for (try = 0, still = false; !still && try < MAX_TRIES; try++)
+		still = run_counted(vcpu, cpu, 0, true, &base) && !base.switches &&
+			run_counted(vcpu, cpu, nr, true, &full) && !full.switches;
 	trace_enable(false);
-	if (!still)
-		printf("# %s: the guest did not stay in the state\n", state_names[state]);
+	TEST_ASSERT(still, "%s: no undisturbed run in %d tries",
+		    state_names[state], MAX_TRIES);
 
 	guest->sample = 1;
-	for (try = 0, still = false; !still && try < 5; try++) {
+	for (try = 0, still = false; !still && try < MAX_TRIES; try++) {
 		struct counts ignored;
 
 		still = run_counted(vcpu, cpu, nr, false, &ignored);
 	}
-	if (!still)
-		printf("# %s: the guest did not stay in the state, untraced\n",
-		       state_names[state]);
+	TEST_ASSERT(still, "%s: the guest did not stay in the state, untraced",
+		    state_names[state]);
 	insns = median(vcpu, nr);
 	kvm_vm_free(vm);
 

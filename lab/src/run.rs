@@ -116,10 +116,11 @@ pub fn run(lab: &Lab) -> Result<()> {
     let strategies = strategies(lab)?;
 
     let mut machines = Vec::new();
-    for part in [Part::States, Part::Loss] {
+    // The longest first.
+    for part in [Part::Loss, Part::States] {
         for (name, kernel, list) in [
-            ("stock", &stock, &[][..]),
             ("patched", &patched, &strategies[..]),
+            ("stock", &stock, &[][..]),
         ] {
             let first = if name == "stock" { "stock" } else { "unloaded" };
             machines.push(Machine {
