@@ -165,8 +165,10 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
         }
         own.add(&format!("add/{}", name.to_string_lossy()), file)?;
     }
+    // idle=halt: with several CPUs the emulator's MWAIT now and then sleeps through a wake-up, until
+    // the next timer.
     let parameters = format!(
-        "console=ttyS0,115200 rdinit=/init panic=0 {}",
+        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {}",
         machine.parameters
     );
     let disk = image::make(
