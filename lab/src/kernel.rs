@@ -64,6 +64,11 @@ impl Kernel {
     }
 }
 
+/// What the kernels of the machines are configured with.
+const CONFIG: &str = "lab/config/kernel.config";
+/// What the kernel with KVM=y is configured with.
+const BUILTIN_CONFIG: &str = "lab/config/builtin.config";
+
 pub fn series_dir(lab: &Lab) -> PathBuf {
     lab.at("patches/linux")
 }
@@ -95,7 +100,7 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<Kernel> {
     let source = tree(lab, kind)?;
     let objects = lab.at("build/linux").join(kind.name());
     let kernel = Kernel { source, objects };
-    let mut print = fingerprint(lab)?;
+    let mut print = fingerprint(lab, CONFIG)?;
     if kind == Kind::Patched {
         print = series::fingerprint(print, &series_dir(lab))?;
     }
@@ -106,45 +111,25 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<Kernel> {
         &format!("kernel-{}", kind.name()),
         &what,
         &print.finish(),
-        "",
+        CONFIG,
     )?;
     Ok(kernel)
 }
 
-/// Builds the patched kernel with KVM=y, to see that the series builds that way too.
+/// Builds the patched source with KVM=y, to see that the series builds that way too.
 pub fn build_builtin(lab: &Lab) -> Result<Kernel> {
-    let patched = build(lab, Kind::Patched)?;
     let kernel = Kernel {
-        source: patched.source.clone(),
+        source: tree(lab, Kind::Patched)?,
         objects: lab.at("build/linux/builtin"),
     };
-    let print = series::fingerprint(fingerprint(lab)?, &series_dir(lab))?
-        .text("kvm", "y")
-        .finish();
-    let stamp_name = "kernel-builtin";
-    if stamp::fresh(lab, stamp_name, &print, &[&kernel.image()]) {
-        return Ok(kernel);
-    }
-    if !kernel.objects.exists() {
-        // The objects of the modular kernel: make then builds only what KVM=y changes.
-        let new = kernel.objects.with_extension("new");
-        series::remove(&new)?;
-        let mut step = Step::begin(
-            lab,
-            "kernel-builtin-copy",
-            "copying the patched kernel's objects",
-        )?;
-        step.run(Command::new("cp").arg("-a").arg(&patched.objects).arg(&new))?;
-        fs::rename(&new, &kernel.objects)?;
-        step.done();
-    }
+    let print = series::fingerprint(fingerprint(lab, BUILTIN_CONFIG)?, &series_dir(lab))?;
     make(
         lab,
         &kernel,
-        stamp_name,
+        "kernel-builtin",
         "building the patched kernel with KVM=y",
-        &print,
-        "CONFIG_KVM=y\nCONFIG_KVM_INTEL=y\n",
+        &print.finish(),
+        BUILTIN_CONFIG,
     )?;
     Ok(kernel)
 }
@@ -163,18 +148,18 @@ pub fn build_tree(lab: &Lab, source: &Path, objects: &Path) -> Result<Kernel> {
         "kernel-tree",
         "building the kernel of the git tree",
         "",
-        "",
+        CONFIG,
     )?;
     Ok(kernel)
 }
 
-fn fingerprint(lab: &Lab) -> Result<Fingerprint> {
+fn fingerprint(lab: &Lab, config: &str) -> Result<Fingerprint> {
     // Its version is part of the toolchain's, so it must be there first.
     packages::bindgen(lab)?;
     Fingerprint::new("kernel")
         .text("source", &source::kernel(lab)?.sha256)
         .text("toolchain", &packages::toolchain(lab)?)
-        .file(&lab.at("lab/config/kernel.config"))
+        .file(&lab.at(config))
 }
 
 /// `make` for a kernel tree, always with the same toolchain and a result that does not depend on
@@ -202,7 +187,7 @@ fn make(
     stamp_name: &str,
     what: &str,
     print: &str,
-    extra: &str,
+    config: &str,
 ) -> Result<()> {
     let outputs = [kernel.image(), kernel.objects.join("modules.order")];
     let outputs: Vec<&Path> = outputs.iter().map(|o| o.as_path()).collect();
@@ -212,11 +197,11 @@ fn make(
     lab.need_space(3, what)?;
     stamp::forget(lab, stamp_name)?;
     fs::create_dir_all(&kernel.objects)?;
-    let mut step = Step::begin(lab, stamp_name, what)?.next(
-        "mend what the log shows (the series is patches/linux, the configuration lab/config/kernel.config), \
+    let mut step = Step::begin(lab, stamp_name, what)?.next(&format!(
+        "mend what the log shows (the series is patches/linux, the configuration {config}), \
          then run the same command again",
-    );
-    configure(lab, kernel, &mut step, extra)?;
+    ));
+    configure(lab, kernel, &mut step, config)?;
     step.run(make_command(lab, kernel)?.args(["bzImage", "modules"]))?;
     if !print.is_empty() {
         stamp::record(lab, stamp_name, print)?;
@@ -225,13 +210,11 @@ fn make(
     Ok(())
 }
 
-/// tinyconfig, lab/config/kernel.config and `extra`; fails when a wanted option did not survive.
-fn configure(lab: &Lab, kernel: &Kernel, step: &mut Step, extra: &str) -> Result<()> {
-    let path = lab.at("lab/config/kernel.config");
-    let mut wanted =
+/// tinyconfig and the fragment `config`; fails when a vital option did not survive.
+fn configure(lab: &Lab, kernel: &Kernel, step: &mut Step, config: &str) -> Result<()> {
+    let path = lab.at(config);
+    let wanted =
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    wanted.push('\n');
-    wanted += extra;
     let fragment = kernel.objects.join(".lab.config");
     let config = kernel.objects.join(".config");
     let same = fs::read_to_string(&fragment).is_ok_and(|old| old == wanted);
