@@ -63,7 +63,11 @@ impl kernel::Module for XfdSwitch {
             e => pr_err!("KVM refused the registration: {:?}\n", e),
         })?;
 
-        pr_info!("strategy {} for VMs created from now on\n", choice.name());
+        pr_info!(
+            "strategy {} for VMs created from now on, {} bytes per vCPU\n",
+            choice.name(),
+            vcpu::SIZE
+        );
         Ok(Self {
             _registration: registration,
         })

@@ -34,6 +34,7 @@ impl<S: Strategy> Hooks<S> {
         } else {
             None
         },
+        msr_lists: S::MSR_LISTS,
     };
 
     /// Returns the module's part of a vCPU.

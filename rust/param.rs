@@ -26,14 +26,17 @@ pub(crate) fn strategy() -> Choice {
 ///
 /// `val` must be NULL or point to a string.
 unsafe extern "C" fn set(val: *const c_char, _: *const bindings::kernel_param) -> c_int {
-    if val.is_null() {
-        return EINVAL.to_errno();
-    }
+    let name = if val.is_null() {
+        None
+    } else {
+        // SAFETY: The caller promises a string.
+        Some(unsafe { CStr::from_char_ptr(val) }.to_bytes())
+    };
 
-    // SAFETY: The caller promises a string.
-    let name = unsafe { CStr::from_char_ptr(val) }.to_bytes();
-
-    match Choice::ALL.iter().position(|c| c.name().as_bytes() == name) {
+    match Choice::ALL
+        .iter()
+        .position(|c| Some(c.name().as_bytes()) == name)
+    {
         Some(index) => {
             CHOSEN.store(index as u32, Relaxed);
             0
@@ -60,7 +63,8 @@ unsafe extern "C" fn get(buffer: *mut c_char, _: *const bindings::kernel_param) 
 }
 
 static OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
-    flags: 0,
+    // Without a value, too: the answer is to say what there is.
+    flags: bindings::KERNEL_PARAM_OPS_FL_NOARG,
     set: Some(set),
     get: Some(get),
     free: None,
@@ -82,8 +86,8 @@ static PARAM: KernelParam = KernelParam::new(bindings::kernel_param {
 
 #[link_section = ".modinfo"]
 #[used(compiler)]
-static PARM: [u8; 74] =
-    *b"parm=strategy:When to save XFD and XFD_ERR: xinuse (default), eager, lazy\0";
+static PARM: [u8; 84] =
+    *b"parm=strategy:When to save XFD and XFD_ERR: lazy (default), xinuse, eager, autoload\0";
 
 #[link_section = ".modinfo"]
 #[used(compiler)]

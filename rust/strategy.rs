@@ -7,6 +7,9 @@
 //! strategy cannot lose anything: it only chooses to look earlier. Nothing here knows about the
 //! kernel, so that it compiles on any host.
 
+/// Lets the CPU switch both MSRs by itself.
+#[path = "strategy/autoload.rs"]
+pub(crate) mod autoload;
 /// Loses what it saves.
 #[cfg(xfd_broken)]
 #[path = "strategy/broken.rs"]
@@ -41,6 +44,9 @@ pub(crate) enum VmExit {
 pub(crate) trait Strategy {
     /// Whether [`Strategy::vmexit`] is to be called. If not, a VM-exit costs nothing.
     const LOOKS_AT_VMEXIT: bool;
+
+    /// Whether VMX MSR lists switch the MSRs, so that they are never live.
+    const MSR_LISTS: bool = false;
 
     /// Decides on a VM-exit with live MSRs, given XINUSE of the components that XFD can disable.
     ///

@@ -22,6 +22,9 @@ pub(crate) struct Vcpu {
     guest_fpu: NonNull<bindings::fpu_guest>,
 }
 
+/// What each vCPU of an attached VM takes, in bytes.
+pub(crate) const SIZE: usize = size_of::<Vcpu>();
+
 impl Vcpu {
     /// Creates the module's part of the vCPU with this guest FPU.
     ///
