@@ -10,13 +10,13 @@ export SETUP JOBS KDIR KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run check module kernel emulator boot docs clean distclean lab
+.PHONY: help run check check-debug upstream mutants module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
 	@echo "xfd_switch: a Linux kernel module that switches IA32_XFD for KVM's vCPUs."
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 	@echo
 	@echo "Variables:"
 	@echo "  SETUP=no           install nothing; say what is missing"
@@ -37,12 +37,22 @@ run: lab	## Measure every strategy in the emulated machine; print the table
 check: lab	## Run all tests (KTAP); the last line counts them
 	@$(LAB) check
 
+check-debug: lab	## Run them on a debug kernel (PROVE_LOCKING, X86_DEBUG_FPU, ...)
+	@$(LAB) check --debug
+
+upstream: lab	## Run the kernel tree's own KVM selftests with and without the module
+	@$(LAB) upstream
+
+mutants: lab	## Break each synchronisation point of the host series; a test must notice
+	@$(LAB) mutants
+
 module: lab	## Build the module (default)
 	@$(LAB) build module
 
-kernel: lab	## Build the stock and the patched kernel
+kernel: lab	## Build the stock, the patched and the debug kernel
 	@$(LAB) build stock
 	@$(LAB) build patched
+	@$(LAB) build debug
 
 emulator: lab	## Build the emulator
 	@$(LAB) build emulator

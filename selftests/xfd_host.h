@@ -259,4 +259,74 @@ static inline void xfd_neighbour_stop(struct xfd_neighbour *n)
 		    n->bytes_lost, n->rounds);
 }
 
+static inline void *xfd_first_use_fn(void *arg)
+{
+	struct xfd_neighbour *n = arg;
+
+	pin_self_to_cpu(n->cpu);
+	xfd_tiles_fill(n->tiles, n->seed);
+	xfd_tiles_use(n->tiles);
+	/* Let a guest have the CPU while these are in use. */
+	usleep(5000);
+	n->bytes_lost = xfd_tiles_lost(n->tiles);
+	xfd_tilerelease();
+	return NULL;
+}
+
+/* First use of tiles by a new thread on @cpu: a #NM of the host's. */
+static inline void xfd_first_use(int cpu, u64 seed)
+{
+	struct xfd_neighbour n = { .cpu = cpu, .seed = seed };
+
+	TEST_ASSERT(!posix_memalign((void **)&n.tiles, 4096, sizeof(*n.tiles)), "out of memory");
+	TEST_ASSERT(!pthread_create(&n.thread, NULL, xfd_first_use_fn, &n), "pthread_create()");
+	pthread_join(n.thread, NULL);
+	TEST_ASSERT(!n.bytes_lost, "the host thread lost %lu bytes", n.bytes_lost);
+	free(n.tiles);
+}
+
+/* Needs the msr driver, and returns false without it. */
+static inline bool xfd_rdmsr_on_cpu(int cpu, u32 msr, u64 *value)
+{
+	char path[64];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/cpu/%d/msr", cpu);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	done = pread(fd, value, sizeof(*value), msr) == sizeof(*value);
+	close(fd);
+	return done;
+}
+
+/* No guest's XFD_ERR is on a CPU where no vCPU is in KVM_RUN. */
+static inline void xfd_check_cpu_xfd_err(int cpu)
+{
+	u64 value;
+
+	if (xfd_rdmsr_on_cpu(cpu, MSR_IA32_XFD_ERR, &value))
+		TEST_ASSERT_EQ(value, 0ull);
+}
+
+/*
+ * The MSRs of a thread in user mode, which stays on its CPU: XFD_ERR is 0, and
+ * XFD is @xfd, the thread's own.  It takes a system call to read it, and if the
+ * thread is preempted in there it sees another thread's: then try again.
+ */
+static inline void xfd_check_host_msrs(u64 xfd)
+{
+	int cpu = sched_getcpu();
+	u64 value;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		xfd_check_cpu_xfd_err(cpu);
+		if (!xfd_rdmsr_on_cpu(cpu, MSR_IA32_XFD, &value) || value == xfd)
+			return;
+	}
+	TEST_FAIL("XFD is 0x%lx in user mode, not 0x%lx", value, xfd);
+}
+
 #endif /* SELFTESTS_XFD_HOST_H */

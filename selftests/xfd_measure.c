@@ -1,67 +1,120 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What an exit and a #NM of an AMX guest cost in accesses of IA32_XFD and
- * IA32_XFD_ERR and in instructions, and how many bytes of its tiles get lost.
+ * What an AMX guest costs in accesses of IA32_XFD and IA32_XFD_ERR and in
+ * instructions, and how many bytes of its tiles get lost.
  *
  *	xfd_measure states [-n exits]
+ *	xfd_measure older COMMAND [-n exits]
+ *	xfd_measure vcpus
  *	xfd_measure loss [-n exits]
  *
  * Each prints one line, "#XFD " and a JSON object.  Nothing is asserted: the
  * figures are what is true, on whatever kernel this runs.
  *
- * states: the guest sits in one of five states and executes VMCALLs that the
- * kernel handles without leaving it.
+ * states: the guest sits in one of these states
  *	never	XFD has never been written
  *	armed	XFD[18]=1, tiles initial
  *	live	XFD=0 (after having been armed, as any OS does), tiles in use
  *	dormant	XFD[18]=1, tiles in use
  *	pending	XFD_ERR[18]=1 left by a #NM, XFD[18]=1, tiles initial
+ *	no_amx	its CPUID has neither AMX nor XFD
+ * and exits again and again:
+ *	"states"	by VMCALLs that the kernel handles without leaving it
+ *	"userspace"	by OUT to a port that userspace has to handle, which
+ *			at once calls KVM_RUN again
+ *	"switches"	by OUT to a port that is an eventfd, which a real-time
+ *			task on the same CPU waits for: it preempts the vCPU's
+ *			thread within KVM_RUN, reads the eventfd and waits
+ *			again.  "plain" has never used AMX, "amx" has its tiles
+ *			in use all the time.
  *
- * exits, rdmsr_* and wrmsr_* are totals over the same stretch: the difference
- * of two KVM_RUNs, one with n more VMCALLs than the other.  What KVM_RUN costs
- * at its beginning and end, and what it costs to enter and leave the state, is
- * in both and drops out.  Timer interrupts of the host are exits, too, and
- * stay in: with them exits is a little more than n.  The accesses are the
- * kernel's msr:read_msr and msr:write_msr trace events on the vCPU's CPU, so
- * that code which bypasses the kernel's accessors would not be seen.
+ * rdmsr_* and wrmsr_* are totals over the same stretch as exits, userspace or
+ * switches: the difference of two runs, one with n more of them than the other.
+ * What KVM_RUN costs at its beginning and end, and what it costs to enter and
+ * leave the state, is in both and drops out.  Timer interrupts of the host are
+ * exits, too, and stay in where VMCALLs are counted: with them exits is a
+ * little more than n.  For the rarer events, runs with such an exit in them are
+ * not used.  The accesses are the kernel's msr:read_msr and msr:write_msr trace
+ * events on the vCPU's CPU.
  *
- * instructions_per_exit and instructions_per_nm are medians of the difference
- * between two RDTSCs right before and after, untraced, with the second RDTSC
- * and the four instructions that set up VMCALL's registers or the #NM handler
- * in them.  They are instructions where the TSC counts those, as the emulator's
- * does; on a real CPU they are TSC ticks.
+ * A state that an event ends (dormant, on stock) is entered again before the
+ * next one, which exits nowhere.  "kept" says how often it need not have been.
+ *
+ * "instructions" are medians of the difference between two RDTSCs right before
+ * and after, untraced, with the second RDTSC and the few instructions that set
+ * up VMCALL's or OUT's registers or the #NM handler in them.  A switch thus
+ * consists of the exit, the wake-up, both context switches, two system calls of
+ * the other task, and the VM-entry.  They are instructions where the TSC counts
+ * those, as the emulator's does; on a real CPU they are TSC ticks.
+ *
+ * list_entries is the number of entries in the VMX MSR lists, which the CPU
+ * processes on each exit and the entry after it, as KVM's dump of the VMCS has
+ * them when a VM-entry has failed.
  *
  * nm: the guest has XFD[18]=1, executes TILELOADD, and its #NM handler reads
  * XFD_ERR, clears it and skips the TILELOADD.  exits_per_nm leaves external
  * interrupts out: they are not the guest's.
+ *
+ * older: exits by VMCALL, as in states, of VMs that are older than COMMAND,
+ * which runs before their vCPUs do and loads a module, say.
+ *
+ * vcpus: exits by VMCALL of 1 to 64 vCPUs of one VM, armed.  Each has a thread,
+ * all on one CPU, which gives it up after each KVM_RUN, so that no two KVM_RUNs
+ * in a row are the same vCPU's.  The threads are real-time ones, so that
+ * nothing preempts them within KVM_RUN.  instructions_min and _max are the
+ * smallest and the largest of the vCPUs' medians.
  *
  * loss: eight full tiles, 8192 bytes none of which is zero, live or dormant,
  * over an event: n VMCALLs; an exit to userspace; preemption within KVM_RUN by
  * a host task that uses tiles of its own; migration within KVM_RUN to another
  * CPU (null on a machine with one CPU).
  */
-#include <errno.h>
 #include <getopt.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
+#include <linux/kvm.h>
+#include <sys/eventfd.h>
 
 #include "xfd_host.h"
+#include "xfd_trace.h"
 
 #define WARM_UP		64
 #define MAX_TRIES	20
 #define MAX_EXITS	32768
-#define TRACEFS		"/sys/kernel/tracing"
-#define INSTANCE	TRACEFS "/instances/xfd_measure"
+/* Of an action other than VMCALL: counted, and timed. */
+#define NR_COUNTED	32
+#define NR_TIMED	200
+#define NR_VCPUS_TIMED	32
+#define MAX_VCPUS	64
+/* Exits of all vCPUs together, in each of two rounds. */
+#define VCPUS_EXITS	256
 
-enum state { NEVER, ARMED, LIVE, DORMANT, PENDING, NR_STATES };
+#define PORT_USERSPACE	0x5844
+#define PORT_PLAIN	0x5845
+#define PORT_AMX	0x5846
 
-static const char * const state_names[] = { "never", "armed", "live", "dormant", "pending" };
+#define KMSG		"/dev/kmsg"
+#define PRINTK		"/proc/sys/kernel/printk"
+#define DUMP_VMCS	"/sys/module/kvm_intel/parameters/dump_invalid_vmcs"
+
+#define X86_FEATURE_AMX_BF16	KVM_X86_CPU_FEATURE(0x7, 0, EDX, 22)
+#define X86_FEATURE_AMX_TILE	KVM_X86_CPU_FEATURE(0x7, 0, EDX, 24)
+#define X86_FEATURE_AMX_INT8	KVM_X86_CPU_FEATURE(0x7, 0, EDX, 25)
+
+enum state { NEVER, ARMED, LIVE, DORMANT, PENDING, NO_AMX, NR_STATES };
+
+static const char * const state_names[] = {
+	"never", "armed", "live", "dormant", "pending", "no_amx"
+};
+
+enum action { VMCALL, USERSPACE, SWITCH_PLAIN, SWITCH_AMX, NR_ACTIONS };
+
+static const char * const action_names[] = { "exit", "userspace", "switch_plain", "switch_amx" };
 
 /* In guest memory; the host sees it by way of xfd_guest_ptr(). */
 static struct control {
 	u64 state;
+	u64 action;
+	u64 warm_up;
 	u64 nr;
-	u64 sample;
 	u64 progress;
 	u64 spinning;
 	u64 go;
@@ -91,7 +144,36 @@ static u32 guest_vmcall_tsc(void)
 	return (u32)rax - (u32)before;
 }
 
-/* As above, around a TILELOADD that the #NM handler skips. */
+static u32 guest_out_tsc(u16 port)
+{
+	u64 rax, before;
+
+	asm volatile("rdtsc\n\t"
+		     "mov %%eax, %k[before]\n\t"
+		     "mov %k[port], %%edx\n\t"
+		     "out %%al, %%dx\n\t"
+		     "rdtsc\n\t"
+		     : "=&a"(rax), [before]"=&r"(before)
+		     : [port]"r"((u32)port)
+		     : "rdx", "memory");
+	return (u32)rax - (u32)before;
+}
+
+static u32 guest_act_tsc(enum action action)
+{
+	switch (action) {
+	case VMCALL:
+		return guest_vmcall_tsc();
+	case USERSPACE:
+		return guest_out_tsc(PORT_USERSPACE);
+	case SWITCH_PLAIN:
+		return guest_out_tsc(PORT_PLAIN);
+	default:
+		return guest_out_tsc(PORT_AMX);
+	}
+}
+
+/* The same around a TILELOADD that the #NM handler skips. */
 static u32 guest_nm_tsc(void)
 {
 	u64 rax, before;
@@ -119,7 +201,7 @@ static void guest_nm_handler(struct ex_regs *regs)
 
 static void guest_enter(enum state state)
 {
-	if (state == NEVER)
+	if (state == NEVER || state == NO_AMX)
 		return;
 
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
@@ -136,8 +218,15 @@ static void guest_enter(enum state state)
 /* Is the guest still in the state that it has been measured in? */
 static bool guest_in(enum state state)
 {
-	u64 xfd = rdmsr(MSR_IA32_XFD), in_use = xfd_xinuse() & XFD_TILEDATA;
-	bool pending = rdmsr(MSR_IA32_XFD_ERR) == XFD_TILEDATA;
+	u64 xfd, in_use;
+	bool pending;
+
+	if (state == NO_AMX)
+		return true;
+
+	xfd = rdmsr(MSR_IA32_XFD);
+	in_use = xfd_xinuse() & XFD_TILEDATA;
+	pending = rdmsr(MSR_IA32_XFD_ERR) == XFD_TILEDATA;
 
 	switch (state) {
 	case NEVER:
@@ -157,7 +246,7 @@ static bool guest_in(enum state state)
 
 static void guest_leave(enum state state)
 {
-	if (state == NEVER)
+	if (state == NEVER || state == NO_AMX)
 		return;
 	wrmsr(MSR_IA32_XFD, 0);
 	if (state == PENDING)
@@ -165,26 +254,33 @@ static void guest_leave(enum state state)
 	xfd_tilerelease();
 }
 
-static void guest_states(void)
+/* What guest_states() says if it is in none of the states. */
+#define ASTRAY	(~0ull - 1)
+
+/* Each round ends with how often the state had to be entered again. */
+static void guest_states(u32 *sample)
 {
 	struct control *c = &control;
-	bool still;
-	u64 i;
+	u64 i, again;
+	u32 tsc;
 
-	xfd_tiles_fill(&tiles, 1);
 	for (;;) {
 		guest_enter(c->state);
-		for (i = 0; i < WARM_UP; i++)
-			xfd_vmcall();
-		for (i = 0; i < c->nr; i++) {
-			if (c->sample)
-				samples[i] = guest_vmcall_tsc();
-			else
-				xfd_vmcall();
+		again = 0;
+		for (i = 0; i < c->warm_up + c->nr; i++) {
+			tsc = guest_act_tsc(c->action);
+			if (i >= c->warm_up)
+				sample[i - c->warm_up] = tsc;
+			/* No other state is known to be lost by anyone. */
+			if (c->state == DORMANT && !(xfd_xinuse() & XFD_TILEDATA)) {
+				again += i >= c->warm_up;
+				guest_enter(DORMANT);
+			}
 		}
-		still = guest_in(c->state);
+		if (!guest_in(c->state))
+			again = ASTRAY;
 		guest_leave(c->state);
-		GUEST_SYNC(still);
+		GUEST_SYNC(again);
 	}
 }
 
@@ -193,57 +289,123 @@ static void guest_nm(void)
 	struct control *c = &control;
 	u64 i;
 
-	xfd_tiles_fill(&tiles, 1);
 	xfd_ldtilecfg(&tiles.cfg);
 	for (;;) {
 		wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
 		for (i = 0; i < WARM_UP + c->nr; i++)
 			samples[i % MAX_EXITS] = guest_nm_tsc();
-		GUEST_SYNC(true);
+		GUEST_SYNC(0);
 	}
 }
 
 /*
- * Tracing: an instance of our own, with only the two MSRs in it.
+ * The task that a switch goes to and comes back from: waits for the eventfd, on
+ * the vCPU's CPU, and is preferred to the vCPU's thread.
  */
-static void write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
+struct partner {
+	int cpu;
+	int eventfd;
+	bool amx;
+	bool ready;
+	struct xfd_tiles *tiles;
+	pthread_t thread;
+};
 
-	TEST_ASSERT(fd >= 0, "cannot open %s, errno = %d", path, errno);
-	TEST_ASSERT(write(fd, text, strlen(text)) == strlen(text),
-		    "cannot write '%s' to %s, errno = %d", text, path, errno);
-	close(fd);
+/* Makes this thread one that no other kind of thread preempts. */
+static void prefer(int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+
+	TEST_ASSERT(!sched_setscheduler(0, priority ? SCHED_FIFO : SCHED_OTHER, &param),
+		    "sched_setscheduler() failed, errno = %d", errno);
 }
 
-static void trace_setup(u64 nr)
+static void *partner_fn(void *arg)
 {
-	static const char filter[] = "msr == 0x1c4 || msr == 0x1c5";
-	char kib[32];
+	struct partner *p = arg;
+	u64 n;
 
-	if (access(TRACEFS "/instances", F_OK))
-		mount("tracefs", TRACEFS, "tracefs", 0, NULL);
-	TEST_ASSERT(!access(TRACEFS "/events/msr", F_OK),
-		    "no msr trace events in %s: CONFIG_FTRACE, and root?", TRACEFS);
-	TEST_ASSERT(!mkdir(INSTANCE, 0755) || errno == EEXIST, "cannot make " INSTANCE);
-
-	/* Room for sixteen events per exit. */
-	snprintf(kib, sizeof(kib), "%lu", 512 + (nr + WARM_UP) * 16 * 48 / 1024);
-	write_to(INSTANCE "/tracing_on", "0");
-	write_to(INSTANCE "/buffer_size_kb", kib);
-	write_to(INSTANCE "/events/msr/read_msr/filter", filter);
-	write_to(INSTANCE "/events/msr/write_msr/filter", filter);
+	pin_self_to_cpu(p->cpu);
+	if (p->amx) {
+		xfd_tiles_fill(p->tiles, 200);
+		xfd_tiles_use(p->tiles);
+	}
+	prefer(1);
+	WRITE_ONCE(p->ready, true);
+	/* A guest adds 1, partner_stop() more. */
+	do {
+		TEST_ASSERT(read(p->eventfd, &n, sizeof(n)) == sizeof(n), "read() failed");
+	} while (n == 1);
+	if (p->amx) {
+		TEST_ASSERT(!xfd_tiles_lost(p->tiles), "the host task lost its own tiles");
+		xfd_tilerelease();
+	}
+	return NULL;
 }
 
-/* Not only the buffer: an event that is on costs instructions. */
-static void trace_enable(bool on)
+static void partner_start(struct partner *p, int cpu, bool amx)
 {
-	write_to(INSTANCE "/events/msr/read_msr/enable", on ? "1" : "0");
-	write_to(INSTANCE "/events/msr/write_msr/enable", on ? "1" : "0");
+	p->cpu = cpu;
+	p->amx = amx;
+	p->ready = false;
+	p->eventfd = eventfd(0, 0);
+	TEST_ASSERT(p->eventfd >= 0, "eventfd() failed");
+	TEST_ASSERT(!posix_memalign((void **)&p->tiles, 4096, sizeof(*p->tiles)), "out of memory");
+	TEST_ASSERT(!pthread_create(&p->thread, NULL, partner_fn, p), "pthread_create() failed");
+	/* Then it waits: it would not let us run before it does. */
+	while (!READ_ONCE(p->ready))
+		sched_yield();
+}
+
+static void partner_stop(struct partner *p)
+{
+	u64 n = 2;
+
+	TEST_ASSERT(write(p->eventfd, &n, sizeof(n)) == sizeof(n), "write() failed");
+	pthread_join(p->thread, NULL);
+	close(p->eventfd);
+	free(p->tiles);
+}
+
+/* The guest's OUT to @port wakes the partner up. */
+static void connect(struct kvm_vm *vm, u16 port, const struct partner *p)
+{
+	struct kvm_ioeventfd ioeventfd = {
+		.addr = port,
+		.len = 1,
+		.fd = p->eventfd,
+		.flags = KVM_IOEVENTFD_FLAG_PIO,
+	};
+
+	vm_ioctl(vm, KVM_IOEVENTFD, &ioeventfd);
+}
+
+/* Run to the guest's next GUEST_SYNC(), by way of any number of OUTs. */
+static u64 run_round(struct kvm_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	struct ucall uc;
+
+	do {
+		vcpu_run(vcpu);
+		TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
+	} while (run->io.port == PORT_USERSPACE);
+
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_SYNC:
+		return uc.args[1];
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unknown ucall %lu", uc.cmd);
+	}
+	return ASTRAY;
 }
 
 struct counts {
-	s64 exits, irqs, switches, rdmsr_xfd, wrmsr_xfd, rdmsr_xfd_err, wrmsr_xfd_err;
+	s64 exits, irqs, switches;
+	struct xfd_accesses accesses;
 };
 
 /* How often this thread has been scheduled out. */
@@ -255,76 +417,35 @@ static s64 switches(void)
 	return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
-/* Events that the buffer had no room for; the count would be wrong. */
-static u64 trace_lost(int cpu)
-{
-	char path[128], line[128];
-	u64 n, lost = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), INSTANCE "/per_cpu/cpu%d/stats", cpu);
-	f = fopen(path, "r");
-	TEST_ASSERT(f, "cannot open %s", path);
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "overrun: %lu", &n) == 1 ||
-		    sscanf(line, "commit overrun: %lu", &n) == 1 ||
-		    sscanf(line, "dropped events: %lu", &n) == 1)
-			lost += n;
-	}
-	fclose(f);
-	return lost;
-}
-
-static void trace_read(int cpu, struct counts *c)
-{
-	unsigned int msr;
-	char path[128], line[256], *p;
-	FILE *f;
-
-	TEST_ASSERT(!trace_lost(cpu), "the trace buffer overflowed");
-	snprintf(path, sizeof(path), INSTANCE "/per_cpu/cpu%d/trace", cpu);
-	f = fopen(path, "r");
-	TEST_ASSERT(f, "cannot open %s", path);
-	while (fgets(line, sizeof(line), f)) {
-		p = strstr(line, "read_msr: ");
-		if (p && sscanf(p, "read_msr: %x,", &msr) == 1) {
-			c->rdmsr_xfd += msr == MSR_IA32_XFD;
-			c->rdmsr_xfd_err += msr == MSR_IA32_XFD_ERR;
-			continue;
-		}
-		p = strstr(line, "write_msr: ");
-		if (p && sscanf(p, "write_msr: %x,", &msr) == 1) {
-			c->wrmsr_xfd += msr == MSR_IA32_XFD;
-			c->wrmsr_xfd_err += msr == MSR_IA32_XFD_ERR;
-		}
-	}
-	fclose(f);
-}
-
-/* One KVM_RUN of @nr exits in the state; what it took. */
-static bool run_counted(struct kvm_vcpu *vcpu, int cpu, u64 nr, bool traced, struct counts *c)
+/* One round of @nr actions, traced; what it took. */
+static u64 run_counted(struct kvm_vcpu *vcpu, int cpu, u64 nr, struct counts *c)
 {
 	struct control *guest = xfd_guest_ptr(vcpu->vm, control);
-	bool still;
+	u64 again;
 
-	memset(c, 0, sizeof(*c));
 	guest->nr = nr;
 	c->exits = -vcpu_get_stat(vcpu, exits);
 	c->irqs = -vcpu_get_stat(vcpu, irq_exits);
-	if (traced) {
-		write_to(INSTANCE "/trace", "");
-		write_to(INSTANCE "/tracing_on", "1");
-	}
+	xfd_trace_begin();
 	c->switches = -switches();
-	still = xfd_vcpu_run(vcpu);
+	again = run_round(vcpu);
 	c->switches += switches();
-	if (traced) {
-		write_to(INSTANCE "/tracing_on", "0");
-		trace_read(cpu, c);
-	}
+	c->accesses = xfd_trace_end(cpu);
 	c->exits += vcpu_get_stat(vcpu, exits);
 	c->irqs += vcpu_get_stat(vcpu, irq_exits);
-	return still;
+	return again;
+}
+
+/* Of @full what @base has not. */
+static void subtract(struct counts *full, const struct counts *base)
+{
+	full->exits -= base->exits;
+	full->irqs -= base->irqs;
+	full->switches -= base->switches;
+	full->accesses.rdmsr_xfd -= base->accesses.rdmsr_xfd;
+	full->accesses.wrmsr_xfd -= base->accesses.wrmsr_xfd;
+	full->accesses.rdmsr_xfd_err -= base->accesses.rdmsr_xfd_err;
+	full->accesses.wrmsr_xfd_err -= base->accesses.wrmsr_xfd_err;
 }
 
 static int compare_u32(const void *a, const void *b)
@@ -334,104 +455,427 @@ static int compare_u32(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static u32 median(struct kvm_vcpu *vcpu, u64 nr)
+static u32 median(const u32 *sample, u64 nr)
 {
-	u32 *guest = xfd_guest_ptr(vcpu->vm, samples), *copy, m;
+	u32 *copy, m;
 
 	copy = malloc(nr * sizeof(*copy));
 	TEST_ASSERT(copy, "out of memory");
-	memcpy(copy, guest, nr * sizeof(*copy));
+	memcpy(copy, sample, nr * sizeof(*copy));
 	qsort(copy, nr, sizeof(*copy), compare_u32);
 	m = copy[nr / 2];
 	free(copy);
 	return m;
 }
 
-static void measure_state(enum state state, u64 nr, int cpu)
+/* What @times actions cost. */
+struct cost {
+	s64 times, kept;
+	struct xfd_accesses accesses;
+	u32 instructions;
+};
+
+static void print_accesses(const struct xfd_accesses *a)
 {
-	struct counts base, full;
-	struct kvm_vcpu *vcpu;
-	struct control *guest;
-	struct kvm_vm *vm;
-	bool still;
-	u32 insns;
-	int try;
-
-	vm = vm_create_with_one_vcpu(&vcpu, guest_states);
-	guest = xfd_guest_ptr(vm, control);
-	guest->state = state;
-
-	/* The first run pays for page faults and the first write of XFD. */
-	run_counted(vcpu, cpu, 0, false, &base);
-
-	/*
-	 * A preemption costs MSR accesses that no exit does, and may end the
-	 * state (dormant, on stock): again.
-	 */
-	trace_enable(true);
-	for (try = 0, still = false; !still && try < MAX_TRIES; try++)
-		still = run_counted(vcpu, cpu, 0, true, &base) && !base.switches &&
-			run_counted(vcpu, cpu, nr, true, &full) && !full.switches;
-	trace_enable(false);
-	TEST_ASSERT(still, "%s: no undisturbed run in %d tries",
-		    state_names[state], MAX_TRIES);
-
-	guest->sample = 1;
-	for (try = 0, still = false; !still && try < MAX_TRIES; try++) {
-		struct counts ignored;
-
-		still = run_counted(vcpu, cpu, nr, false, &ignored);
-	}
-	TEST_ASSERT(still, "%s: the guest did not stay in the state, untraced",
-		    state_names[state]);
-	insns = median(vcpu, nr);
-	kvm_vm_free(vm);
-
-	fprintf(json, "%s\"%s\":{\"exits\":%ld,", state ? "," : "", state_names[state],
-		full.exits - base.exits);
-	fprintf(json, "\"rdmsr_xfd\":%ld,\"wrmsr_xfd\":%ld,",
-		full.rdmsr_xfd - base.rdmsr_xfd, full.wrmsr_xfd - base.wrmsr_xfd);
-	fprintf(json, "\"rdmsr_xfd_err\":%ld,\"wrmsr_xfd_err\":%ld,",
-		full.rdmsr_xfd_err - base.rdmsr_xfd_err,
-		full.wrmsr_xfd_err - base.wrmsr_xfd_err);
-	fprintf(json, "\"instructions_per_exit\":%u}", insns);
+	fprintf(json, "\"rdmsr_xfd\":%ld,\"wrmsr_xfd\":%ld,", a->rdmsr_xfd, a->wrmsr_xfd);
+	fprintf(json, "\"rdmsr_xfd_err\":%ld,\"wrmsr_xfd_err\":%ld", a->rdmsr_xfd_err,
+		a->wrmsr_xfd_err);
 }
 
-static void measure_nm(u64 nr, int cpu)
+/*
+ * A preemption costs MSR accesses that no exit does, and may end the state
+ * (dormant, on stock): a run with one is not used.
+ */
+static bool undisturbed(enum action action, u64 nr, const struct counts *c, u64 again)
 {
+	if (again == ASTRAY)
+		return false;
+	if (action == VMCALL)
+		return !c->switches && !again;
+	return c->exits == nr && c->switches == (action == USERSPACE ? 0 : nr);
+}
+
+/* Traced: what @nr actions cost in accesses. */
+static void count(struct kvm_vcpu *vcpu, enum action action, u64 nr, int cpu, struct cost *cost)
+{
+	struct control *guest = xfd_guest_ptr(vcpu->vm, control);
 	struct counts base, full;
+	bool good = false;
+	u64 again = 0;
+	int try;
+
+	guest->action = action;
+	guest->warm_up = action == VMCALL ? WARM_UP : 4;
+
+	/* The first round pays for page faults and the first write of XFD. */
+	guest->nr = 0;
+	run_round(vcpu);
+
+	for (try = 0; !good && try < MAX_TRIES; try++) {
+		run_counted(vcpu, cpu, 0, &base);
+		again = run_counted(vcpu, cpu, nr, &full);
+		subtract(&full, &base);
+		good = undisturbed(action, nr, &full, again);
+	}
+	TEST_ASSERT(good, "%s, %s: no undisturbed run in %d tries", state_names[guest->state],
+		    action_names[action], MAX_TRIES);
+
+	cost->times = action == VMCALL ? full.exits : nr;
+	cost->kept = nr - again;
+	cost->accesses = full.accesses;
+}
+
+/* Untraced: what one action costs in instructions. */
+static void time_it(struct kvm_vcpu *vcpu, enum action action, struct cost *cost)
+{
+	struct control *guest = xfd_guest_ptr(vcpu->vm, control);
+	bool good = false;
+	u64 again;
+	int try;
+
+	guest->action = action;
+	guest->warm_up = action == VMCALL ? WARM_UP : 4;
+	guest->nr = NR_TIMED;
+	for (try = 0; !good && try < MAX_TRIES; try++) {
+		again = run_round(vcpu);
+		good = again != ASTRAY && (action != VMCALL || !again);
+	}
+	TEST_ASSERT(good, "%s, %s: the guest did not stay in the state, untraced",
+		    state_names[guest->state], action_names[action]);
+	cost->instructions = median(xfd_guest_ptr(vcpu->vm, samples), NR_TIMED);
+}
+
+/* The first @nr_actions in all states; the trace events are switched but once. */
+static void measure(struct kvm_vcpu *vcpus[NR_STATES], int nr_actions, u64 nr, int cpu,
+		    struct cost costs[NR_ACTIONS][NR_STATES])
+{
+	enum action a;
+	enum state s;
+
+	xfd_trace_setup((nr + WARM_UP) * 16);
+	xfd_trace_enable(true);
+	for (s = 0; s < NR_STATES; s++) {
+		for (a = 0; a < nr_actions; a++)
+			count(vcpus[s], a, a == VMCALL ? nr : NR_COUNTED, cpu, &costs[a][s]);
+	}
+	xfd_trace_enable(false);
+	xfd_trace_remove();
+
+	for (s = 0; s < NR_STATES; s++) {
+		for (a = 0; a < nr_actions; a++)
+			time_it(vcpus[s], a, &costs[a][s]);
+	}
+}
+
+/* The guest has never heard of AMX or XFD, nor of XCR0[18:17]. */
+static void hide_amx(struct kvm_vcpu *vcpu)
+{
+	struct kvm_cpuid_entry2 *xstate = __vcpu_get_cpuid_entry(vcpu, 0xd, 0);
+	struct kvm_xcrs xcrs;
+
+	vcpu_xcrs_get(vcpu, &xcrs);
+	xcrs.xcrs[0].value &= ~(u64)XFEATURE_MASK_XTILE;
+	vcpu_xcrs_set(vcpu, &xcrs);
+
+	xstate->eax &= ~XFEATURE_MASK_XTILE;
+	vcpu_set_cpuid(vcpu);
+	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMX_BF16);
+	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMX_TILE);
+	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMX_INT8);
+	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_XFD);
+}
+
+static struct kvm_vcpu *create(enum state state)
+{
+	struct control *guest;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
+
+	vm = vm_create_with_one_vcpu(&vcpu, guest_states);
+	vcpu_args_set(vcpu, 1, samples);
+	xfd_tiles_fill(xfd_guest_ptr(vm, tiles), 1);
+	guest = xfd_guest_ptr(vm, control);
+	guest->state = state;
+	if (state == NO_AMX)
+		hide_amx(vcpu);
+	return vcpu;
+}
+
+/* Entries of the VMX MSR lists; -1 if KVM is not kvm-intel.  Ends the vCPU. */
+static int list_entries(struct kvm_vcpu *vcpu)
+{
+	struct kvm_sregs sregs;
+	char record[1024], level[64] = "";
+	int kmsg, printk, entries = 0;
+	ssize_t n;
+
+	if (access(DUMP_VMCS, W_OK))
+		return -1;
+
+	kmsg = open(KMSG, O_RDONLY | O_NONBLOCK);
+	TEST_ASSERT(kmsg >= 0 && lseek(kmsg, 0, SEEK_END) >= 0, "cannot read " KMSG);
+	/* The dump is for us alone: a console is slow. */
+	printk = open(PRINTK, O_RDONLY);
+	TEST_ASSERT(printk >= 0 && read(printk, level, sizeof(level) - 1) > 0,
+		    "cannot read " PRINTK);
+	close(printk);
+	xfd_write_to(PRINTK, "1");
+	xfd_write_to(DUMP_VMCS, "Y");
+
+	/* No processor enters a guest without a task register. */
+	vcpu_sregs_get(vcpu, &sregs);
+	sregs.tr.unusable = 1;
+	vcpu_sregs_set(vcpu, &sregs);
+	vcpu_run(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_FAIL_ENTRY);
+
+	xfd_write_to(DUMP_VMCS, "N");
+	xfd_write_to(PRINTK, level);
+	while ((n = read(kmsg, record, sizeof(record) - 1)) > 0) {
+		record[n] = '\0';
+		entries += !!strstr(record, ": msr=0x");
+	}
+	close(kmsg);
+	return entries;
+}
+
+static void print_costs(const char *name, const struct cost costs[NR_STATES])
+{
+	enum state s;
+
+	fprintf(json, "\"%s\":{", name);
+	for (s = 0; s < NR_STATES; s++) {
+		fprintf(json, "%s\"%s\":{\"times\":%ld,\"kept\":%ld,", s ? "," : "",
+			state_names[s], costs[s].times, costs[s].kept);
+		print_accesses(&costs[s].accesses);
+		fprintf(json, ",\"instructions\":%u}", costs[s].instructions);
+	}
+	fprintf(json, "}");
+}
+
+/* The guest's own exits in a round with @nr #NMs. */
+static s64 nm_exits(struct kvm_vcpu *vcpu, u64 nr)
+{
+	struct control *guest = xfd_guest_ptr(vcpu->vm, control);
+	s64 exits = vcpu_get_stat(vcpu, irq_exits) - vcpu_get_stat(vcpu, exits);
+
+	guest->nr = nr;
+	run_round(vcpu);
+	return exits + vcpu_get_stat(vcpu, exits) - vcpu_get_stat(vcpu, irq_exits);
+}
+
+static void measure_nm(u64 nr)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	s64 exits;
 
 	vm = vm_create_with_one_vcpu(&vcpu, guest_nm);
 	vm_install_exception_handler(vm, NM_VECTOR, guest_nm_handler);
-	run_counted(vcpu, cpu, nr, false, &base);
-	run_counted(vcpu, cpu, 0, false, &base);
-	run_counted(vcpu, cpu, nr, false, &full);
+	xfd_tiles_fill(xfd_guest_ptr(vm, tiles), 1);
+	nm_exits(vcpu, nr);
+	exits = -nm_exits(vcpu, 0);
+	exits += nm_exits(vcpu, nr);
 
-	fprintf(json, "\"nm\":{\"exits_per_nm\":%.3f,\"instructions_per_nm\":%u}",
-		(double)(full.exits - full.irqs - base.exits + base.irqs) / nr,
-		median(vcpu, nr));
+	fprintf(json, "\"nm\":{\"exits\":%.3f,\"instructions\":%u}", (double)exits / nr,
+		median(xfd_guest_ptr(vm, samples), nr));
 	kvm_vm_free(vm);
 }
 
 static void measure_states(u64 nr)
 {
-	int cpu = xfd_cpu(0);
-	int i;
+	struct cost costs[NR_ACTIONS][NR_STATES];
+	struct kvm_vcpu *vcpus[NR_STATES];
+	struct partner plain, amx;
+	int cpu = xfd_cpu(0), n;
+	enum action a;
+	enum state s;
 
 	pin_self_to_cpu(cpu);
-	trace_setup(nr);
-	fprintf(json, "{\"states\":{");
-	for (i = 0; i < NR_STATES; i++)
-		measure_state(i, nr, cpu);
+	partner_start(&plain, cpu, false);
+	partner_start(&amx, cpu, true);
+	for (s = 0; s < NR_STATES; s++) {
+		vcpus[s] = create(s);
+		connect(vcpus[s]->vm, PORT_PLAIN, &plain);
+		connect(vcpus[s]->vm, PORT_AMX, &amx);
+	}
+	measure(vcpus, NR_ACTIONS, nr, cpu, costs);
+
+	for (a = 0; a < NR_ACTIONS; a++) {
+		fprintf(json, "%c", a ? ',' : '{');
+		print_costs(action_names[a], costs[a]);
+	}
+	fprintf(json, ",\"list_entries\":{");
+	for (s = 0; s < NR_STATES; s++) {
+		n = list_entries(vcpus[s]);
+		if (n >= 0)
+			fprintf(json, "%s\"%s\":%d", s ? "," : "", state_names[s], n);
+		kvm_vm_free(vcpus[s]->vm);
+	}
 	fprintf(json, "},");
-	measure_nm(nr, cpu);
+	measure_nm(nr);
 	fprintf(json, "}");
-	rmdir(INSTANCE);
+	partner_stop(&plain);
+	partner_stop(&amx);
 }
 
-enum event { IN_KERNEL, USERSPACE, PREEMPT, MIGRATE, NR_EVENTS };
+static void measure_older(const char *command, u64 nr)
+{
+	struct cost costs[NR_ACTIONS][NR_STATES];
+	struct kvm_vcpu *vcpus[NR_STATES];
+	int cpu = xfd_cpu(0);
+	enum state s;
+
+	for (s = 0; s < NR_STATES; s++)
+		vcpus[s] = create(s);
+	TEST_ASSERT(!system(command), "%s failed", command);
+	pin_self_to_cpu(cpu);
+	measure(vcpus, VMCALL + 1, nr, cpu, costs);
+
+	fprintf(json, "{");
+	print_costs("older", costs[VMCALL]);
+	fprintf(json, "}");
+	for (s = 0; s < NR_STATES; s++)
+		kvm_vm_free(vcpus[s]->vm);
+}
+
+/* A vCPU's thread. */
+struct runner {
+	struct kvm_vcpu *vcpu;
+	pthread_t thread;
+	s64 switches;
+	u64 again;
+};
+
+static void *runner_fn(void *arg)
+{
+	struct runner *r = arg;
+	int i;
+
+	prefer(1);
+	r->switches = -switches();
+	for (i = 0, r->again = 0; i < 2; i++) {
+		r->again |= run_round(r->vcpu);
+		sched_yield();
+	}
+	r->switches += switches();
+	return NULL;
+}
+
+/*
+ * Two rounds of @nr exits of each of the first @n vCPUs.  This thread is
+ * preferred to theirs until it waits for them.
+ */
+static bool run_vcpus(struct runner *runners, int n, u64 nr, bool traced, int cpu,
+		      struct counts *c)
+{
+	struct control *guest = xfd_guest_ptr(runners[0].vcpu->vm, control);
+	bool good = true;
+	int i;
+
+	memset(c, 0, sizeof(*c));
+	guest->nr = nr;
+	for (i = 0; i < n; i++)
+		c->exits -= vcpu_get_stat(runners[i].vcpu, exits);
+	prefer(2);
+	if (traced)
+		xfd_trace_begin();
+	for (i = 0; i < n; i++)
+		TEST_ASSERT(!pthread_create(&runners[i].thread, NULL, runner_fn, &runners[i]),
+			    "pthread_create() failed");
+	for (i = 0; i < n; i++)
+		pthread_join(runners[i].thread, NULL);
+	if (traced)
+		c->accesses = xfd_trace_end(cpu);
+	prefer(0);
+	for (i = 0; i < n; i++) {
+		c->exits += vcpu_get_stat(runners[i].vcpu, exits);
+		c->switches += runners[i].switches;
+		good &= !runners[i].again;
+	}
+	return good;
+}
+
+/* Traced: the accesses of @n vCPUs. */
+static void count_vcpus(struct runner *runners, int n, int cpu, struct counts *full)
+{
+	struct counts base;
+	bool good = false;
+	int try;
+
+	for (try = 0; !good && try < MAX_TRIES; try++) {
+		if (!run_vcpus(runners, n, 0, true, cpu, &base) ||
+		    !run_vcpus(runners, n, VCPUS_EXITS / n, true, cpu, full))
+			continue;
+		subtract(full, &base);
+		good = !full->switches;
+	}
+	TEST_ASSERT(good, "%d vCPUs: no undisturbed run in %d tries", n, MAX_TRIES);
+}
+
+/* Untraced: instructions of @n vCPUs. */
+static void time_vcpus(struct runner *runners, int n, int cpu, u32 *min, u32 *max)
+{
+	const u32 *guest_samples = xfd_guest_ptr(runners[0].vcpu->vm, samples);
+	struct counts ignored;
+	u32 m;
+	int i;
+
+	TEST_ASSERT(run_vcpus(runners, n, NR_VCPUS_TIMED, false, cpu, &ignored),
+		    "%d vCPUs: one did not stay in the state, untraced", n);
+	*min = ~0u;
+	*max = 0;
+	for (i = 0; i < n; i++) {
+		m = median(&guest_samples[i * NR_VCPUS_TIMED], NR_VCPUS_TIMED);
+		*min = m < *min ? m : *min;
+		*max = m > *max ? m : *max;
+	}
+}
+
+static void measure_vcpus(void)
+{
+	struct counts counts[MAX_VCPUS + 1];
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct runner runners[MAX_VCPUS];
+	struct control *guest;
+	int cpu = xfd_cpu(0);
+	struct kvm_vm *vm;
+	u32 min, max;
+	int i, n;
+
+	pin_self_to_cpu(cpu);
+	vm = vm_create_with_vcpus(MAX_VCPUS, guest_states, vcpus);
+	guest = xfd_guest_ptr(vm, control);
+	guest->state = ARMED;
+	guest->action = VMCALL;
+	guest->warm_up = 4;
+	for (i = 0; i < MAX_VCPUS; i++) {
+		vcpu_args_set(vcpus[i], 1, &samples[i * NR_VCPUS_TIMED]);
+		runners[i].vcpu = vcpus[i];
+		/* Page faults, and the first write of XFD. */
+		run_round(vcpus[i]);
+	}
+
+	xfd_trace_setup((VCPUS_EXITS + MAX_VCPUS * 16) * 16);
+	xfd_trace_enable(true);
+	for (n = 1; n <= MAX_VCPUS; n *= 2)
+		count_vcpus(runners, n, cpu, &counts[n]);
+	xfd_trace_enable(false);
+	xfd_trace_remove();
+
+	fprintf(json, "{\"vcpus\":{");
+	for (n = 1; n <= MAX_VCPUS; n *= 2) {
+		time_vcpus(runners, n, cpu, &min, &max);
+		fprintf(json, "%s\"%d\":{\"times\":%ld,", n > 1 ? "," : "", n,
+			counts[n].exits);
+		print_accesses(&counts[n].accesses);
+		fprintf(json, ",\"instructions_min\":%u,\"instructions_max\":%u}", min, max);
+	}
+	fprintf(json, "}}");
+	kvm_vm_free(vm);
+}
+
+enum event { IN_KERNEL, TO_USERSPACE, PREEMPT, MIGRATE, NR_EVENTS };
 
 static const char * const event_names[] = { "in_kernel", "userspace", "preempt", "migrate" };
 
@@ -454,7 +898,7 @@ static void guest_loss(u64 event)
 		for (i = 0; i < c->nr; i++)
 			xfd_vmcall();
 		break;
-	case USERSPACE:
+	case TO_USERSPACE:
 		GUEST_SYNC(0);
 		break;
 	case PREEMPT:
@@ -559,15 +1003,15 @@ static void measure_loss(u64 nr)
 
 static __noreturn void usage(const char *name)
 {
-	fprintf(stderr, "%s states|loss [-n exits]: at most %d exits\n", name,
-		MAX_EXITS - WARM_UP);
+	fprintf(stderr, "%s states|vcpus|loss|older COMMAND [-n exits]: at most %d exits\n",
+		name, MAX_EXITS - WARM_UP);
 	exit(KSFT_FAIL);
 }
 
 int main(int argc, char *argv[])
 {
-	const char *why;
-	u64 nr = 2000;
+	const char *why, *what;
+	u64 nr = 1000;
 	size_t size;
 	char *text;
 	int opt;
@@ -577,7 +1021,8 @@ int main(int argc, char *argv[])
 			usage(argv[0]);
 		nr = strtoul(optarg, NULL, 0);
 	}
-	if (optind != argc - 1 || !nr || nr > MAX_EXITS - WARM_UP)
+	what = argv[optind] ?: "";
+	if (argc - optind != (strcmp(what, "older") ? 1 : 2) || !nr || nr > MAX_EXITS - WARM_UP)
 		usage(argv[0]);
 
 	why = xfd_require_amx();
@@ -588,9 +1033,13 @@ int main(int argc, char *argv[])
 
 	json = open_memstream(&text, &size);
 	TEST_ASSERT(json, "out of memory");
-	if (!strcmp(argv[optind], "states"))
+	if (!strcmp(what, "states"))
 		measure_states(nr);
-	else if (!strcmp(argv[optind], "loss"))
+	else if (!strcmp(what, "older"))
+		measure_older(argv[optind + 1], nr);
+	else if (!strcmp(what, "vcpus"))
+		measure_vcpus();
+	else if (!strcmp(what, "loss"))
 		measure_loss(nr);
 	else
 		usage(argv[0]);

@@ -8,11 +8,7 @@
  * Most subtests are "<event>.<state>".  The guest enters the state, and then,
  * some rounds, meets the event and checks itself.
  *
- * States (of a guest that uses tiles lazily, as Linux does):
- *	armed	XFD[18]=1, tiles initial
- *	live	XFD=0, tiles in use
- *	dormant	XFD[18]=1, tiles in use
- *	pending	armed, and XFD_ERR[18]=1 left by a #NM
+ * States: see xfd_state.h.
  *
  * Events:
  *	vmcall		exits that the kernel handles
@@ -33,15 +29,12 @@
 #include <setjmp.h>
 
 #include "xfd_host.h"
+#include "xfd_state.h"
 
 #define ROUNDS		3
 #define NR_VCPUS	5
 /* Seconds of the machine's own clock. */
 #define TIMEOUT		60
-
-enum state { ARMED, LIVE, DORMANT, PENDING, NR_STATES };
-
-static const char * const state_names[] = { "armed", "live", "dormant", "pending" };
 
 enum event {
 	VMCALL, USERSPACE, SET_MSRS, GET_XSAVE, SET_XSAVE, SIGNAL, PREEMPT_AMX,
@@ -73,86 +66,9 @@ static struct control controls[NR_VCPUS];
 static struct xfd_tiles tiles[NR_VCPUS];
 static bool tolerate;
 
-static u64 state_xfd(enum state state)
-{
-	return state == LIVE ? 0 : XFD_TILEDATA;
-}
-
-static u64 state_xfd_err(enum state state)
-{
-	return state == PENDING ? XFD_TILEDATA : 0;
-}
-
-static u64 state_xinuse(enum state state)
-{
-	return state == LIVE || state == DORMANT ? XFD_TILEDATA : 0;
-}
-
 /*
  * The guest.
  */
-static void guest_enter(struct control *c, struct xfd_tiles *t)
-{
-	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
-	if (c->state == LIVE || c->state == DORMANT) {
-		wrmsr(MSR_IA32_XFD, 0);
-		xfd_tiles_use(t);
-	} else {
-		xfd_ldtilecfg(&t->cfg);
-	}
-	wrmsr(MSR_IA32_XFD, state_xfd(c->state));
-	if (c->state == PENDING)
-		GUEST_ASSERT_EQ(xfd_tile_load_safe(t->want), NM_VECTOR);
-}
-
-static void guest_check_tiles(struct control *c, struct xfd_tiles *t, u64 in_use)
-{
-	u64 lost = xfd_tiles_lost(t);
-
-	if (!lost) {
-		GUEST_ASSERT_EQ(in_use, XFD_TILEDATA);
-		return;
-	}
-	__GUEST_ASSERT(c->tolerate && c->state == DORMANT, "%lu bytes of %d lost, state %lu",
-		       lost, XFD_TILES_BYTES, c->state);
-	__GUEST_ASSERT(xfd_tiles_initial(t), "tiles neither kept nor initial: %lu bytes differ",
-		       lost);
-	GUEST_ASSERT_EQ(in_use, 0ull);
-	xfd_tiles_use(t);
-}
-
-/* Everything that a guest can see of its state, and that it keeps working. */
-static void guest_check(struct control *c, struct xfd_tiles *t)
-{
-	u64 in_use = xfd_xinuse() & XFD_TILEDATA;
-
-	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), state_xfd(c->state));
-	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), state_xfd_err(c->state));
-	if (!(c->tolerate && c->state == DORMANT))
-		GUEST_ASSERT_EQ(in_use, state_xinuse(c->state));
-	GUEST_ASSERT_EQ(xfd_xinuse() & XFEATURE_MASK_XTILE_CFG, XFEATURE_MASK_XTILE_CFG);
-	xfd_sttilecfg(&t->cfg_got);
-	GUEST_ASSERT(!memcmp(&t->cfg, &t->cfg_got, sizeof(t->cfg)));
-
-	if (c->state == LIVE) {
-		guest_check_tiles(c, t, in_use);
-		return;
-	}
-
-	/* #NM where XFD says so, with its reason. */
-	wrmsr(MSR_IA32_XFD_ERR, 0);
-	GUEST_ASSERT_EQ(xfd_tile_load_safe(t->want), NM_VECTOR);
-	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), XFD_TILEDATA);
-	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), XFD_TILEDATA);
-	wrmsr(MSR_IA32_XFD_ERR, state_xfd_err(c->state));
-
-	if (c->state == DORMANT) {
-		wrmsr(MSR_IA32_XFD, 0);
-		guest_check_tiles(c, t, in_use);
-		wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
-	}
-}
-
 static void guest_wait(struct control *c, u64 round)
 {
 	u64 i, start;
@@ -203,11 +119,13 @@ static void guest_main(u64 nr)
 	u64 round;
 
 	xfd_tiles_fill(t, c->seed);
-	guest_enter(c, t);
-	guest_check(c, t);
+	/* What makes KVM pass the MSR through, for the live state as well. */
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	xfd_state_enter(t, c->state);
+	xfd_state_check(t, c->state, c->tolerate);
 	for (round = 0; round < c->rounds; round++) {
 		guest_wait(c, round);
-		guest_check(c, t);
+		xfd_state_check(t, c->state, c->tolerate);
 	}
 	GUEST_DONE();
 }
@@ -215,29 +133,10 @@ static void guest_main(u64 nr)
 /*
  * The host: the VMM's view at an exit to userspace.
  */
-static void check_msrs(struct kvm_vcpu *vcpu, enum state state)
+static void check_msrs(struct kvm_vcpu *vcpu, enum xfd_state state)
 {
-	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD), state_xfd(state));
-	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR), state_xfd_err(state));
-}
-
-/*
- * In user mode XFD_ERR is 0: the guest's stays behind.  Needs the msr driver,
- * and says nothing without it.
- */
-static void check_host_xfd_err(void)
-{
-	char path[64];
-	u64 value;
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/cpu/%d/msr", sched_getcpu());
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return;
-	if (pread(fd, &value, sizeof(value), MSR_IA32_XFD_ERR) == sizeof(value))
-		TEST_ASSERT_EQ(value, 0ull);
-	close(fd);
+	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD), xfd_state_xfd(state));
+	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR), xfd_state_xfd_err(state));
 }
 
 static struct kvm_xsave *get_xsave(struct kvm_vcpu *vcpu)
@@ -251,14 +150,14 @@ static struct kvm_xsave *get_xsave(struct kvm_vcpu *vcpu)
 }
 
 /* The image has the tiles of a live guest, and no tiles where XFD[18]=1. */
-static void check_xsave(struct kvm_vcpu *vcpu, struct kvm_xsave *xsave, enum state state)
+static void check_xsave(struct kvm_vcpu *vcpu, struct kvm_xsave *xsave, enum xfd_state state)
 {
 	u64 xstate_bv = *(u64 *)((u8 *)xsave + 512);
 	u8 *image = (u8 *)xsave + kvm_cpu_property(X86_PROPERTY_XSTATE_TILE_OFFSET);
 	u8 *want = xfd_guest_ptr(vcpu->vm, tiles[0].want);
 
-	TEST_ASSERT_EQ(xstate_bv & XFD_TILEDATA, state == LIVE ? XFD_TILEDATA : 0);
-	if (state == LIVE)
+	TEST_ASSERT_EQ(xstate_bv & XFD_TILEDATA, state == XFD_LIVE ? XFD_TILEDATA : 0);
+	if (state == XFD_LIVE)
 		TEST_ASSERT_EQ(xfd_bytes_differ(image, want, XFD_TILES_BYTES), 0ull);
 }
 
@@ -266,18 +165,18 @@ static void at_userspace_exit(struct kvm_vcpu *vcpu, struct control *c, u64 roun
 {
 	struct kvm_xsave *xsave;
 
-	check_host_xfd_err();
+	xfd_check_cpu_xfd_err(sched_getcpu());
 	check_msrs(vcpu, c->state);
 
 	switch (c->event) {
 	case SET_MSRS:
 		/* In either order: VMMs differ. */
 		if (round & 1) {
-			vcpu_set_msr(vcpu, MSR_IA32_XFD, state_xfd(c->state));
-			vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, state_xfd_err(c->state));
+			vcpu_set_msr(vcpu, MSR_IA32_XFD, xfd_state_xfd(c->state));
+			vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, xfd_state_xfd_err(c->state));
 		} else {
-			vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, state_xfd_err(c->state));
-			vcpu_set_msr(vcpu, MSR_IA32_XFD, state_xfd(c->state));
+			vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, xfd_state_xfd_err(c->state));
+			vcpu_set_msr(vcpu, MSR_IA32_XFD, xfd_state_xfd(c->state));
 		}
 		break;
 	case GET_XSAVE:
@@ -306,33 +205,6 @@ struct actor {
 
 static void empty_handler(int sig)
 {
-}
-
-/* First use of tiles by a new thread on the vCPU's CPU: a #NM of the host's. */
-static void *first_use_fn(void *arg)
-{
-	struct xfd_neighbour *n = arg;
-	struct xfd_tiles *t = n->tiles;
-
-	pin_self_to_cpu(n->cpu);
-	xfd_tiles_fill(t, n->seed);
-	xfd_tiles_use(t);
-	/* Let the guest have the CPU back while these are in use. */
-	usleep(5000);
-	n->bytes_lost = xfd_tiles_lost(t);
-	xfd_tilerelease();
-	return NULL;
-}
-
-static void host_first_use(struct actor *a, u64 round)
-{
-	struct xfd_neighbour n = { .cpu = a->cpus[0], .seed = 100 + round };
-
-	TEST_ASSERT(!posix_memalign((void **)&n.tiles, 4096, sizeof(*n.tiles)), "out of memory");
-	TEST_ASSERT(!pthread_create(&n.thread, NULL, first_use_fn, &n), "pthread_create()");
-	pthread_join(n.thread, NULL);
-	TEST_ASSERT(!n.bytes_lost, "the host thread lost %lu bytes", n.bytes_lost);
-	free(n.tiles);
 }
 
 /*
@@ -404,7 +276,7 @@ static void *actor_fn(void *arg)
 			}
 			break;
 		case HOST_FIRST_USE:
-			host_first_use(a, round);
+			xfd_first_use(a->cpus[0], 100 + round);
 			break;
 		case HOST_NO_PERMISSION:
 			host_no_permission(a);
@@ -426,7 +298,7 @@ static void run_to_the_end(struct kvm_vcpu *vcpu, struct control *c, struct acto
 		if (ret) {
 			TEST_ASSERT(errno == EINTR && c->event == SIGNAL,
 				    "KVM_RUN failed, errno = %d", errno);
-			check_host_xfd_err();
+			xfd_check_cpu_xfd_err(sched_getcpu());
 			check_msrs(vcpu, c->state);
 			a->eintr++;
 			continue;
@@ -449,7 +321,7 @@ static void run_to_the_end(struct kvm_vcpu *vcpu, struct control *c, struct acto
 
 struct scenario {
 	enum event event;
-	enum state state;
+	enum xfd_state state;
 };
 
 static void run_scenario(const void *arg)
@@ -530,7 +402,9 @@ static void *vcpu_thread_fn(void *arg)
 
 static void run_vcpus(bool host_task)
 {
-	static const enum state states[NR_VCPUS] = { LIVE, DORMANT, ARMED, PENDING, LIVE };
+	static const enum xfd_state states[NR_VCPUS] = {
+		XFD_LIVE, XFD_DORMANT, XFD_ARMED, XFD_PENDING, XFD_LIVE,
+	};
 	struct xfd_neighbour neighbour = { .cpu = xfd_cpu(0), .amx = true, .seed = 200 };
 	struct vcpu_thread threads[NR_VCPUS];
 	struct kvm_vcpu *vcpus[NR_VCPUS];
@@ -601,7 +475,7 @@ static void xfd_err_without_xfd(const void *arg)
 	vm = vm_create_with_one_vcpu(&vcpu, guest_xfd_err_only);
 	vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, XFD_TILEDATA);
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
-	check_host_xfd_err();
+	xfd_check_cpu_xfd_err(sched_getcpu());
 	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR), XFD_TILEDATA);
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 1);
 	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR), 0);
@@ -655,8 +529,8 @@ static const struct xfd_test more_tests[] = {
 	{ .name = "set_msrs_new_values", .fn = set_msrs_new_values },
 };
 
-static struct scenario scenarios[NR_EVENTS * NR_STATES];
-static struct xfd_test tests[NR_EVENTS * NR_STATES + ARRAY_SIZE(more_tests)];
+static struct scenario scenarios[NR_EVENTS * XFD_NR_STATES];
+static struct xfd_test tests[NR_EVENTS * XFD_NR_STATES + ARRAY_SIZE(more_tests)];
 
 static int all_tests(void)
 {
@@ -664,12 +538,12 @@ static int all_tests(void)
 	char *name;
 
 	for (event = 0; event < NR_EVENTS; event++) {
-		for (state = 0; state < NR_STATES; state++) {
+		for (state = 0; state < XFD_NR_STATES; state++) {
 			/* The image that KVM returns of a dormant guest has no tiles. */
-			if (event == SET_XSAVE && state == DORMANT)
+			if (event == SET_XSAVE && state == XFD_DORMANT)
 				continue;
 			TEST_ASSERT(asprintf(&name, "%s.%s", event_names[event],
-					     state_names[state]) > 0, "out of memory");
+					     xfd_state_names[state]) > 0, "out of memory");
 			scenarios[n].event = event;
 			scenarios[n].state = state;
 			tests[n].name = name;

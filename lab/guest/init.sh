@@ -21,6 +21,7 @@ exec >/dev/ttyS1 2>&1 </dev/null
 . /etc/lab.sh
 
 finish() {
+	lab_look
 	mark "exit $1"
 	# Long enough for the last characters to leave the machine.
 	sleep 0.3
@@ -45,6 +46,7 @@ if [ -s /etc/strategy ]; then
 		finish 125
 	fi
 fi
+lab_look
 mark run
 cd /add
 sh /cmd

@@ -33,12 +33,33 @@ lab_label() {
 	mark "label $1"
 }
 
+# Bits of the kernel's taint that it sets when it complains: M, B, D, W and L.
+lab_bad=$((1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))
+
+# Complains in the kernel's log if the kernel has got such a bit since the last call, or lockdep has
+# turned itself off: a complaint that the lab does not know by its words is found like this.
+lab_look() {
+	lab_was=$(cat /tmp/.taint 2>/dev/null || echo 0)
+	lab_is=$(($(cat /proc/sys/kernel/tainted) & lab_bad))
+	echo $lab_is >/tmp/.taint
+	if [ $((lab_is & ~lab_was)) -ne 0 ]; then
+		echo "BUG: lab: the kernel is tainted: $lab_was -> $lab_is" >/dev/kmsg
+	fi
+	if grep -q 'debug_locks: *0' /proc/lockdep_stats 2>/dev/null && [ ! -e /tmp/.lockdep ]; then
+		touch /tmp/.lockdep
+		echo "BUG: lab: lockdep has turned itself off" >/dev/kmsg
+	fi
+}
+
 # Runs one test: its name, its time limit in seconds of the machine, and a command for sh.
 lab_test() {
 	mark "test $1"
 	echo "lab: test $1" >/dev/kmsg
+	# Each test gets to see each WARN_ON_ONCE().
+	echo 1 >/sys/kernel/debug/clear_warn_once
 	( cd /tests && exec timeout -s KILL "$2" sh -c "$3" )
 	lab_status=$?
+	lab_look
 	echo "lab: end $1" >/dev/kmsg
 	mark "end $lab_status $1"
 }

@@ -11,6 +11,7 @@ use crate::console::Severity;
 use crate::emulator;
 use crate::failure::Failure;
 use crate::kernel::{self, Kernel};
+use crate::kmod;
 use crate::layout::Lab;
 use crate::machine::{self, End, Machine, Told};
 use crate::module;
@@ -24,8 +25,11 @@ pub struct Options {
     /// Boot the stock kernel instead of the patched one
     #[arg(long)]
     stock: bool,
+    /// Boot the debug kernel (lockdep, X86_DEBUG_FPU, KVM=y) instead
+    #[arg(long, conflicts_with = "stock")]
+    debug: bool,
     /// A kernel build directory of your own instead
-    #[arg(long, value_name = "DIR", conflicts_with = "stock")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["stock", "debug"])]
     kernel: Option<PathBuf>,
     /// Use the deliberately broken build of the module
     #[arg(long, conflicts_with = "stock")]
@@ -88,6 +92,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
             objects: own(dir)?,
         },
         None if options.stock => kernel::build(lab, kernel::Kind::Stock)?,
+        None if options.debug => kernel::build(lab, kernel::Kind::Debug)?,
         None => kernel::build(lab, kernel::Kind::Patched)?,
     };
     let module = match (options.stock, &options.kernel) {
@@ -101,6 +106,11 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
         true => Vec::new(),
         false => selftests::programs(&selftests::build(lab)?)?,
     };
+    let mut added = match options.bare {
+        true => Vec::new(),
+        false => kmod::build(lab, &kernel)?,
+    };
+    added.extend(options.add.iter().cloned());
     let machine = Machine {
         name: format!("boot-{}", std::process::id()),
         emulator,
@@ -108,7 +118,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
         module,
         strategy: options.strategy.clone(),
         programs,
-        added: options.add.clone(),
+        added,
         cpus: options.cpus,
         memory: options.memory,
         parameters: options.params.clone(),
@@ -183,6 +193,9 @@ pub fn boot(lab: &Lab, machine: &Machine, console: bool) -> Result<i32> {
             "lab: {splats} kernel splats, see {}",
             lab.shown(&outcome.console)
         );
+    }
+    if !outcome.powered_off {
+        eprintln!("lab: the machine did not switch itself off");
     }
     eprintln!(
         "lab: exit status {status} after {:.1} s (console: {})",

@@ -13,7 +13,8 @@ use crate::boot::workarounds;
 use crate::emulator;
 use crate::failure;
 use crate::host;
-use crate::kernel;
+use crate::kernel::{self, Kernel};
+use crate::kmod;
 use crate::layout::Lab;
 use crate::list::{self, EmulatorName, Group, Guest, List, ModuleName};
 use crate::machine::{self, Machine};
@@ -31,6 +32,9 @@ pub struct Options {
     /// Leave the emulated machines out
     #[arg(long)]
     host: bool,
+    /// On the debug kernel instead of the release ones: all that runs on the patched kernel
+    #[arg(long, conflicts_with = "host")]
+    debug: bool,
 }
 
 fn selected(options: &Options, name: &str) -> bool {
@@ -47,8 +51,13 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     for tests in machines.values_mut() {
         tests.retain(|t| selected(options, &t.id));
     }
-    machines.retain(|_, tests| !tests.is_empty());
-    let mut on_host = host::tests(lab)?;
+    machines.retain(|group, tests| {
+        !tests.is_empty() && (group.kernel == kernel::Kind::Debug) == options.debug
+    });
+    let mut on_host = match options.debug {
+        true => Vec::new(),
+        false => host::tests(lab)?,
+    };
     on_host.retain(|t| selected(options, &t.name));
 
     // What cannot be built is one clear failure, not a list of tests that did not run.
@@ -84,7 +93,11 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         results.add(&test.name, verdict, &diagnostics);
     }
     lab.unlock();
-    let jobs: Vec<_> = machines.iter().zip(&composed).collect();
+    let mut jobs: Vec<_> = machines.iter().zip(&composed).collect();
+    // The longest first, so that no long one is left over for the end.
+    jobs.sort_by_key(|((_, tests), _)| {
+        std::cmp::Reverse(tests.iter().map(|t| t.timeout).sum::<u64>())
+    });
     for ended in two_at_a_time(&jobs, |((group, tests), (machine, dir))| {
         in_machine(group, tests, machine, dir, &results)
     }) {
@@ -96,24 +109,9 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
 /// A machine's directory, with all that it needs built.
 fn prepare(lab: &Lab, group: &Group, tests: &[Guest]) -> Result<(Machine, PathBuf)> {
     let unpatched = group.emulator == EmulatorName::Unpatched;
-    let emulator = emulator::build(
-        lab,
-        if unpatched {
-            emulator::Kind::Unpatched
-        } else {
-            emulator::Kind::Patched
-        },
-    )?;
-    let kernel = kernel::build(
-        lab,
-        if group.stock {
-            kernel::Kind::Stock
-        } else {
-            kernel::Kind::Patched
-        },
-    )?;
-    let module = match (group.stock, group.module) {
-        (true, _) => None,
+    let kernel = kernel::build(lab, group.kernel)?;
+    let module = match (group.kernel, group.module) {
+        (kernel::Kind::Stock, _) => None,
         (_, ModuleName::Module) => Some(module::build(lab, &kernel, module::Kind::Shipped)?),
         (_, ModuleName::ModuleBroken) => Some(module::build(lab, &kernel, module::Kind::Broken)?),
     };
@@ -122,20 +120,46 @@ fn prepare(lab: &Lab, group: &Group, tests: &[Guest]) -> Result<(Machine, PathBu
     let own = module.as_ref().and_then(|m| m.file_name());
     let mut added = Vec::new();
     if !unpatched && own != Some(OsStr::new("xfd_switch.ko")) {
-        let patched = kernel::build(lab, kernel::Kind::Patched)?;
+        let patched = match group.kernel {
+            kernel::Kind::Stock => kernel::build(lab, kernel::Kind::Patched)?,
+            _ => kernel.clone(),
+        };
         added.push(module::build(lab, &patched, module::Kind::Shipped)?);
     }
+    compose(
+        lab,
+        &format!("check-{}", group.name()),
+        group,
+        tests,
+        (kernel, module),
+        added,
+    )
+}
+
+/// The machine of a group's tests, with this kernel and module, composed.
+pub fn compose(
+    lab: &Lab,
+    name: &str,
+    group: &Group,
+    tests: &[Guest],
+    (kernel, module): (Kernel, Option<PathBuf>),
+    mut added: Vec<PathBuf>,
+) -> Result<(Machine, PathBuf)> {
+    added.extend(kmod::build(lab, &kernel)?);
+    let unpatched = group.emulator == EmulatorName::Unpatched;
+    let emulator = emulator::build(
+        lab,
+        if unpatched {
+            emulator::Kind::Unpatched
+        } else {
+            emulator::Kind::Patched
+        },
+    )?;
     let programs = selftests::programs(&selftests::build(lab)?)?;
-    let longest = tests.iter().map(|t| t.entry.timeout).max().unwrap_or(0);
-    let sum: u64 = tests.iter().map(|t| t.entry.timeout).sum();
-    let name: String = group
-        .name()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect::<String>()
-        .replace("--", "-");
+    let longest = tests.iter().map(|t| t.timeout).max().unwrap_or(0);
+    let sum: u64 = tests.iter().map(|t| t.timeout).sum();
     let machine = Machine {
-        name: format!("check-{name}"),
+        name: file_name(name),
         emulator,
         kernel,
         module,
@@ -152,11 +176,19 @@ fn prepare(lab: &Lab, group: &Group, tests: &[Guest]) -> Result<(Machine, PathBu
             String::new()
         },
         command: list::script(tests),
-        timeout: Duration::from_secs((120 + sum).clamp(300, 1500)),
+        timeout: Duration::from_secs((120 + sum).clamp(300, 3600)),
         silence: Duration::from_secs((60 + longest).max(180)),
     };
     let dir = machine::compose(lab, &machine)?;
     Ok((machine, dir))
+}
+
+/// A name as a directory can have it.
+fn file_name(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect::<String>()
+        .replace("--", "-")
 }
 
 /// Runs a machine and reports its tests, each as soon as both serial lines have told its end.

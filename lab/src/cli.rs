@@ -10,7 +10,8 @@ use crate::failure;
 use crate::interrupt::Interrupted;
 use crate::layout::{Choices, Lab};
 use crate::{
-    boot, check, edit, emulator, kernel, module, packages, run, selftests, series, source,
+    boot, check, edit, emulator, kernel, module, mutants, packages, run, selftests, series, source,
+    upstream,
 };
 
 #[derive(Parser)]
@@ -43,6 +44,11 @@ enum Command {
     Run,
     /// Run every test; prints KTAP and writes build/report/check.json
     Check(check::Options),
+    /// Run the kernel tree's own KVM selftests with and without the module; writes
+    /// build/report/upstream.json and fails if a strategy changes any result
+    Upstream(upstream::Options),
+    /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
+    Mutants(mutants::Options),
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
     Kernel(edit::Command),
@@ -54,6 +60,7 @@ enum Command {
 enum What {
     Stock,
     Patched,
+    Debug,
     Emulator,
     EmulatorUnpatched,
     Module,
@@ -117,6 +124,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         Command::Run => run::run(&lab)?,
         Command::Check(options) => return Ok(if check::run(&lab, &options)? { 0 } else { 1 }),
+        Command::Upstream(options) => {
+            return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })
+        }
+        Command::Mutants(options) => return Ok(if mutants::run(&lab, &options)? { 0 } else { 1 }),
         Command::Kernel(command) => return edit::run(&lab, &command),
         Command::Clean => {
             lab.lock()?;
@@ -164,6 +175,9 @@ fn build(lab: &Lab, what: What) -> Result<()> {
             module::build(lab, &patched, module::Kind::Broken)?;
         }
     }
+    if all || matches!(what, What::Debug) {
+        kernel::build(lab, kernel::Kind::Debug)?;
+    }
     if all || matches!(what, What::Selftests) {
         selftests::build(lab)?;
     }
@@ -188,6 +202,7 @@ mod tests {
             Cli::try_parse_from(["lab", "boot", "--stock", "--strategy", "x", "--", "true"])
                 .is_err()
         );
+        assert!(Cli::try_parse_from(["lab", "boot", "--stock", "--debug", "--", "true"]).is_err());
         assert!(Cli::try_parse_from(["lab", "boot", "--cpus", "0", "--", "true"]).is_err());
     }
 }

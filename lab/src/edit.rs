@@ -122,7 +122,13 @@ fn attempt(lab: &Lab, options: &Try) -> Result<u8> {
     let tree = need(lab)?;
     lab.lock()?;
     let objects = lab.at("build/linux/tree-build");
-    kernel::build_tree(lab, &tree, &objects)?;
+    kernel::build_tree(
+        lab,
+        &tree,
+        &objects,
+        "building the kernel of the git tree",
+        kernel::Kind::Patched,
+    )?;
     if options.boot.is_empty() {
         return Ok(0);
     }

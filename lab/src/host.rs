@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The tests that need no machine: the lab's and the model's own, rustfmt, clippy, checkpatch, and
-//! that the series builds with KVM=y.
+//! The tests that need no machine: the lab's and the model's own, rustfmt, clippy, checkpatch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -142,9 +141,6 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
             move |lab| checkpatch(lab, &patch, false),
         ));
     }
-    tests.push(host("host series: builds with KVM=y", |lab| {
-        kernel::build_builtin(lab).map(|_| ())
-    }));
     Ok(tests)
 }
 

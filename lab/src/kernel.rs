@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The two kernels, stock and patched: one configuration, one toolchain, the series their only difference.
+//! The kernels: stock and patched, whose difference is the series and Rust, and the debug kernel,
+//! which is the patched one with the kernel's own checks and with KVM built in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub enum Kind {
     Stock,
     /// With patches/linux applied.
     Patched,
+    /// The patched source with the checks of kernel/debug.config, and KVM=y.
+    Debug,
 }
 
 impl Kind {
@@ -28,7 +31,28 @@ impl Kind {
         match self {
             Kind::Stock => "stock",
             Kind::Patched => "patched",
+            Kind::Debug => "debug",
         }
+    }
+
+    /// The fragments of lab/config/kernel that configure it; what comes later wins.
+    fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Kind::Stock => &["common.config"],
+            Kind::Patched => &["common.config", "patched.config"],
+            Kind::Debug => &["common.config", "patched.config", "debug.config"],
+        }
+    }
+
+    /// What the fragments say.
+    fn wanted(self, lab: &Lab) -> Result<String> {
+        self.fragments()
+            .iter()
+            .map(|name| {
+                let path = lab.at(CONFIG).join(name);
+                fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+            })
+            .collect()
     }
 }
 
@@ -62,12 +86,15 @@ impl Kernel {
             .map(|l| self.objects.join(l).with_extension("ko"))
             .collect())
     }
+
+    /// Whether KVM is part of the image, so that its parameters go to the kernel's command line.
+    pub fn has_kvm_built_in(&self) -> Result<bool> {
+        Ok(!self.modules()?.iter().any(|m| m.ends_with("kvm-intel.ko")))
+    }
 }
 
-/// What the kernels of the machines are configured with.
-const CONFIG: &str = "lab/config/kernel.config";
-/// What the kernel with KVM=y is configured with.
-const BUILTIN_CONFIG: &str = "lab/config/builtin.config";
+/// Where the fragments are.
+const CONFIG: &str = "lab/config/kernel";
 
 pub fn series_dir(lab: &Lab) -> PathBuf {
     lab.at("patches/linux")
@@ -100,66 +127,46 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<Kernel> {
     let source = tree(lab, kind)?;
     let objects = lab.at("build/linux").join(kind.name());
     let kernel = Kernel { source, objects };
-    let mut print = fingerprint(lab, CONFIG)?;
-    if kind == Kind::Patched {
+    let mut print = fingerprint(lab, kind)?;
+    if kind != Kind::Stock {
         print = series::fingerprint(print, &series_dir(lab))?;
     }
-    let what = format!("building the {} kernel", kind.name());
     make(
         lab,
         &kernel,
         &format!("kernel-{}", kind.name()),
-        &what,
+        &format!("building the {} kernel", kind.name()),
         &print.finish(),
-        CONFIG,
-    )?;
-    Ok(kernel)
-}
-
-/// Builds the patched source with KVM=y, to see that the series builds that way too.
-pub fn build_builtin(lab: &Lab) -> Result<Kernel> {
-    let kernel = Kernel {
-        source: tree(lab, Kind::Patched)?,
-        objects: lab.at("build/linux/builtin"),
-    };
-    let print = series::fingerprint(fingerprint(lab, BUILTIN_CONFIG)?, &series_dir(lab))?;
-    make(
-        lab,
-        &kernel,
-        "kernel-builtin",
-        "building the patched kernel with KVM=y",
-        &print.finish(),
-        BUILTIN_CONFIG,
+        kind,
     )?;
     Ok(kernel)
 }
 
 /// Builds `source` (a tree of the user's own, say) into `objects`; make finds out what changed.
-pub fn build_tree(lab: &Lab, source: &Path, objects: &Path) -> Result<Kernel> {
+pub fn build_tree(
+    lab: &Lab,
+    source: &Path,
+    objects: &Path,
+    what: &str,
+    kind: Kind,
+) -> Result<Kernel> {
     let kernel = Kernel {
         source: source.to_owned(),
         objects: objects.to_owned(),
     };
     packages::bindgen(lab)?;
-    stamp::forget(lab, "kernel-tree")?;
-    make(
-        lab,
-        &kernel,
-        "kernel-tree",
-        "building the kernel of the git tree",
-        "",
-        CONFIG,
-    )?;
+    let name = objects.file_name().unwrap_or_default().to_string_lossy();
+    make(lab, &kernel, &format!("kernel-{name}"), what, "", kind)?;
     Ok(kernel)
 }
 
-fn fingerprint(lab: &Lab, config: &str) -> Result<Fingerprint> {
+fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
     // Its version is part of the toolchain's, so it must be there first.
     packages::bindgen(lab)?;
-    Fingerprint::new("kernel")
+    Ok(Fingerprint::new("kernel")
         .text("source", &source::kernel(lab)?.sha256)
         .text("toolchain", &packages::toolchain(lab)?)
-        .file(&lab.at(config))
+        .text("config", &kind.wanted(lab)?))
 }
 
 /// `make` for a kernel tree, always with the same toolchain and a result that does not depend on
@@ -187,7 +194,7 @@ fn make(
     stamp_name: &str,
     what: &str,
     print: &str,
-    config: &str,
+    kind: Kind,
 ) -> Result<()> {
     let outputs = [kernel.image(), kernel.objects.join("modules.order")];
     let outputs: Vec<&Path> = outputs.iter().map(|o| o.as_path()).collect();
@@ -198,10 +205,10 @@ fn make(
     stamp::forget(lab, stamp_name)?;
     fs::create_dir_all(&kernel.objects)?;
     let mut step = Step::begin(lab, stamp_name, what)?.next(&format!(
-        "mend what the log shows (the series is patches/linux, the configuration {config}), \
+        "mend what the log shows (the series is patches/linux, the configuration {CONFIG}), \
          then run the same command again",
     ));
-    configure(lab, kernel, &mut step, config)?;
+    configure(lab, kernel, &mut step, &kind.wanted(lab)?)?;
     step.run(make_command(lab, kernel)?.args(["bzImage", "modules"]))?;
     if !print.is_empty() {
         stamp::record(lab, stamp_name, print)?;
@@ -210,11 +217,8 @@ fn make(
     Ok(())
 }
 
-/// tinyconfig and the fragment `config`; fails when a vital option did not survive.
-fn configure(lab: &Lab, kernel: &Kernel, step: &mut Step, config: &str) -> Result<()> {
-    let path = lab.at(config);
-    let wanted =
-        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+/// tinyconfig and what is `wanted` on top; fails when a vital option did not survive.
+fn configure(lab: &Lab, kernel: &Kernel, step: &mut Step, wanted: &str) -> Result<()> {
     let fragment = kernel.objects.join(".lab.config");
     let config = kernel.objects.join(".config");
     let same = fs::read_to_string(&fragment).is_ok_and(|old| old == wanted);
@@ -225,12 +229,12 @@ fn configure(lab: &Lab, kernel: &Kernel, step: &mut Step, config: &str) -> Resul
         step.run(make_command(lab, kernel)?.arg("tinyconfig"))?;
         // What comes later in a .config wins.
         let mut text = fs::read_to_string(&config)?;
-        text += &as_config(&wanted);
+        text += &as_config(wanted);
         fs::write(&config, text)?;
         step.run(make_command(lab, kernel)?.arg("olddefconfig"))?;
-        fs::write(&fragment, &wanted)?;
+        fs::write(&fragment, wanted)?;
     }
-    let lost = lost(&wanted, &fs::read_to_string(&config)?);
+    let lost = lost(wanted, &fs::read_to_string(&config)?);
     for option in &lost {
         step.say(&format!("lab: warning: {option} did not survive"))?;
     }
@@ -312,6 +316,25 @@ mod tests {
     #[test]
     fn the_last_word_on_an_option_counts() {
         assert!(lost("CONFIG_KVM=m\nCONFIG_KVM=y\n", "CONFIG_KVM=y\n").is_empty());
+    }
+
+    #[test]
+    fn the_debug_kernel_has_kvm_built_in_and_the_stock_one_no_rust() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lab = Lab::at_root(&root, Default::default()).unwrap();
+        let set = |kind: Kind, option: &str| {
+            let wanted = kind.wanted(&lab).unwrap();
+            let last = wanted
+                .lines()
+                .rfind(|l| l.starts_with(&format!("{option}=")));
+            last.map(str::to_owned)
+        };
+        assert_eq!(set(Kind::Stock, "CONFIG_RUST"), None);
+        for kind in [Kind::Patched, Kind::Debug] {
+            assert_eq!(set(kind, "CONFIG_RUST").unwrap(), "CONFIG_RUST=y");
+        }
+        assert_eq!(set(Kind::Patched, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
+        assert_eq!(set(Kind::Debug, "CONFIG_KVM").unwrap(), "CONFIG_KVM=y");
     }
 
     #[test]

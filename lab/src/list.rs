@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::boot::quoted;
+use crate::kernel::Kind;
 
 /// selftests/list.toml
 #[derive(Debug, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Entry {
     pub command: String,
     /// "stock", "unloaded", or a strategy to load on the patched kernel.
     pub kernels: Vec<String>,
+    /// Whether what runs on the patched kernel runs on the debug kernel as well.
+    #[serde(default = "yes")]
+    pub debug: bool,
     #[serde(default = "one_cpu")]
     pub cpus: OneOrMore,
     #[serde(default)]
@@ -48,6 +52,25 @@ pub struct Entry {
     /// In seconds of the machine's own clock.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
+}
+
+impl Entry {
+    /// An entry that is in no list.
+    pub fn new(name: &str, command: &str) -> Entry {
+        Entry {
+            name: name.to_owned(),
+            command: command.to_owned(),
+            kernels: Vec::new(),
+            debug: false,
+            cpus: one_cpu(),
+            emulator: EmulatorName::default(),
+            expect: Expect::default(),
+            module: ModuleName::default(),
+            without: String::new(),
+            params: String::new(),
+            timeout: default_timeout(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -73,6 +96,13 @@ pub fn one_cpu() -> OneOrMore {
 pub fn default_timeout() -> u64 {
     120
 }
+
+fn yes() -> bool {
+    true
+}
+
+/// How many times longer a test may take on the debug kernel: lockdep makes what takes locks slow.
+const DEBUG_PATIENCE: u64 = 3;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]
@@ -105,7 +135,7 @@ pub enum Expect {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
     pub emulator: EmulatorName,
-    pub stock: bool,
+    pub kernel: Kind,
     pub cpus: u32,
     pub module: ModuleName,
     pub without: String,
@@ -118,7 +148,7 @@ impl Group {
     pub fn name(&self) -> String {
         let mut name = format!(
             "{} kernel, {} CPU{}",
-            if self.stock { "stock" } else { "patched" },
+            self.kernel.name(),
             self.cpus,
             if self.cpus == 1 { "" } else { "s" }
         );
@@ -148,6 +178,8 @@ pub struct Guest {
     /// What it runs on: "stock", "unloaded" or a strategy.
     pub on: String,
     pub entry: Entry,
+    /// In seconds of the machine's own clock.
+    pub timeout: u64,
 }
 
 /// The machines that a list needs, with their tests.
@@ -155,49 +187,66 @@ pub fn machines(list: &List) -> BTreeMap<Group, Vec<Guest>> {
     let mut all: BTreeMap<Group, Vec<Guest>> = BTreeMap::new();
     for entry in &list.test {
         for on in &entry.kernels {
-            for cpus in entry.cpus.all() {
-                let mut group = Group {
-                    emulator: entry.emulator,
-                    stock: on == "stock",
-                    cpus,
-                    module: entry.module,
-                    without: entry.without.clone(),
-                    params: entry.params.clone(),
-                    alone: None,
-                };
-                let mut id = format!(
-                    "{}: {on}, {cpus} CPU{}",
-                    entry.name,
-                    if cpus == 1 { "" } else { "s" }
-                );
-                if entry.emulator == EmulatorName::Unpatched {
-                    id += ", unpatched emulator";
+            let kernels: &[Kind] = match (on.as_str(), entry.debug) {
+                ("stock", _) => &[Kind::Stock],
+                (_, false) => &[Kind::Patched],
+                (_, true) => &[Kind::Patched, Kind::Debug],
+            };
+            for &kernel in kernels {
+                for cpus in entry.cpus.all() {
+                    let (group, guest) = guest(entry, on, kernel, cpus);
+                    all.entry(group).or_default().push(guest);
                 }
-                if entry.module == ModuleName::ModuleBroken {
-                    id += ", broken module";
-                }
-                if !entry.without.is_empty() {
-                    id += &format!(", without {}", entry.without);
-                }
-                if entry.expect != Expect::Pass {
-                    id += if entry.expect == Expect::Fail {
-                        " (must fail)"
-                    } else {
-                        " (must crash)"
-                    };
-                }
-                if entry.expect == Expect::Crash {
-                    group.alone = Some(id.clone());
-                }
-                all.entry(group).or_default().push(Guest {
-                    id,
-                    on: on.clone(),
-                    entry: entry.clone(),
-                });
             }
         }
     }
     all
+}
+
+/// One run of an entry, and the machine that it belongs into.
+pub fn guest(entry: &Entry, on: &str, kernel: Kind, cpus: u32) -> (Group, Guest) {
+    let mut id = format!(
+        "{}: {on}, {cpus} CPU{}",
+        entry.name,
+        if cpus == 1 { "" } else { "s" }
+    );
+    if kernel == Kind::Debug {
+        id += ", debug kernel";
+    }
+    if entry.emulator == EmulatorName::Unpatched {
+        id += ", unpatched emulator";
+    }
+    if entry.module == ModuleName::ModuleBroken {
+        id += ", broken module";
+    }
+    if !entry.without.is_empty() {
+        id += &format!(", without {}", entry.without);
+    }
+    id += match entry.expect {
+        Expect::Pass => "",
+        Expect::Fail => " (must fail)",
+        Expect::Crash => " (must crash)",
+    };
+    let group = Group {
+        emulator: entry.emulator,
+        kernel,
+        cpus,
+        module: entry.module,
+        without: entry.without.clone(),
+        params: entry.params.clone(),
+        alone: (entry.expect == Expect::Crash).then(|| id.clone()),
+    };
+    let patience = match kernel {
+        Kind::Debug => DEBUG_PATIENCE,
+        _ => 1,
+    };
+    let guest = Guest {
+        id,
+        on: on.to_owned(),
+        entry: entry.clone(),
+        timeout: entry.timeout * patience,
+    };
+    (group, guest)
 }
 
 pub fn is_strategy(on: &str) -> bool {
@@ -216,20 +265,24 @@ pub fn strategies(tests: &[Guest]) -> Vec<&str> {
 }
 
 /// The machine's script: first what needs no module, then each strategy loaded, tested, unloaded.
-pub fn script(tests: &[Guest]) -> String {
+/// A negative control, which may leave the kernel in a state that it has complained about, comes
+/// after what must pass.
+pub fn script(all: &[Guest]) -> String {
     let line = |test: &Guest| {
         format!(
             "lab_test {} {} {}\n",
             quoted(&test.id),
-            test.entry.timeout,
+            test.timeout,
             quoted(&test.entry.command)
         )
     };
     let mut text = String::from(". /etc/lab.sh\n");
+    let mut tests: Vec<&Guest> = all.iter().collect();
+    tests.sort_by_key(|t| t.entry.expect != Expect::Pass);
     for test in tests.iter().filter(|t| !is_strategy(&t.on)) {
         text += &line(test);
     }
-    for strategy in strategies(tests) {
+    for strategy in strategies(all) {
         text += &format!("if lab_load {}; then\n", quoted(strategy));
         for test in tests.iter().filter(|t| t.on == strategy) {
             text += &line(test);
@@ -270,6 +323,13 @@ pub mod tests {
             command = "hole"
             kernels = ["stock"]
             expect = "crash"
+            [[test]]
+            name = "release only"
+            command = "measure"
+            kernels = ["xinuse"]
+            debug = false
+            cpus = 2
+            timeout = 5
             "#,
         )
         .unwrap()
@@ -279,7 +339,7 @@ pub mod tests {
     fn machines_are_shared_where_they_can_be() {
         let all = machines(&list());
         let names: Vec<String> = all.keys().map(Group::name).collect();
-        assert_eq!(all.len(), 7, "{names:?}");
+        assert_eq!(all.len(), 10, "{names:?}");
         let patched = all
             .iter()
             .find(|(g, _)| g.name() == "patched kernel, 2 CPUs")
@@ -287,10 +347,50 @@ pub mod tests {
         let ids: Vec<&str> = patched.1.iter().map(|t| t.id.as_str()).collect();
         assert_eq!(
             ids,
-            ["amx_test: unloaded, 2 CPUs", "amx_test: xinuse, 2 CPUs"]
+            [
+                "amx_test: unloaded, 2 CPUs",
+                "amx_test: xinuse, 2 CPUs",
+                "release only: xinuse, 2 CPUs"
+            ]
         );
         let hole = all.iter().find(|(g, _)| g.alone.is_some()).unwrap();
         assert_eq!(hole.1.len(), 1);
+    }
+
+    #[test]
+    fn what_runs_on_the_patched_kernel_runs_on_the_debug_kernel() {
+        let all = machines(&list());
+        let of = |name: &str| all.iter().find(|(g, _)| g.name() == name).unwrap().1;
+        let debug = of("debug kernel, 2 CPUs");
+        let ids: Vec<&str> = debug.iter().map(|t| t.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "amx_test: unloaded, 2 CPUs, debug kernel",
+                "amx_test: xinuse, 2 CPUs, debug kernel"
+            ]
+        );
+        let patched = of("patched kernel, 2 CPUs");
+        assert_eq!(debug[0].timeout, DEBUG_PATIENCE * patched[0].timeout);
+        assert!(all
+            .keys()
+            .any(|g| g.kernel == Kind::Debug && g.module == ModuleName::ModuleBroken));
+        let ids = all.values().flatten().map(|t| t.id.as_str());
+        let unique: std::collections::BTreeSet<&str> = ids.clone().collect();
+        assert_eq!(unique.len(), ids.count());
+    }
+
+    #[test]
+    fn negative_controls_come_last() {
+        let list: List = toml::from_str(
+            "[[test]]\nname='a'\ncommand='a'\nkernels=['xinuse']\nexpect='fail'\n\
+             [[test]]\nname='b'\ncommand='b'\nkernels=['xinuse']\n",
+        )
+        .unwrap();
+        for tests in machines(&list).values() {
+            let text = script(tests);
+            assert!(text.find("'b: xinuse").unwrap() < text.find("'a: xinuse").unwrap());
+        }
     }
 
     #[test]

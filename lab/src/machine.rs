@@ -37,7 +37,7 @@ pub struct Machine {
     pub parameters: String,
     /// Names of CPU features that the machine is to lack, as Bochs has them, by commas.
     pub without: String,
-    /// Parameters for kvm-intel.ko.
+    /// Parameters for KVM's VMX part, whether that is a module or built in.
     pub kvm_intel: String,
     /// A script for the machine's sh.
     pub command: String,
@@ -73,6 +73,8 @@ pub struct Outcome {
     pub console: PathBuf,
     /// The heads of all splats.
     pub splats: Vec<String>,
+    /// Whether the machine switched itself off, and had not to be killed.
+    pub powered_off: bool,
     pub elapsed: Duration,
     last_lines: Vec<String>,
     timeout: Duration,
@@ -88,6 +90,7 @@ impl Outcome {
             dir: PathBuf::new(),
             console: PathBuf::new(),
             splats: Vec::new(),
+            powered_off: true,
             elapsed: Duration::ZERO,
             last_lines: Vec::new(),
             timeout: Duration::ZERO,
@@ -116,7 +119,7 @@ impl Outcome {
             ),
             End::Died => (
                 format!("the emulator ended after {seconds} s, before the command did"),
-                "read bochs.log beside the console log (a triple fault shows there as \"3rd exception\")",
+                "read emulator.out and bochs.log beside the console log (a triple fault shows as \"3rd exception\")",
             ),
             End::Setup(words) => (
                 format!("the machine could not be set up: {words}"),
@@ -134,6 +137,9 @@ impl Outcome {
 }
 
 const LAST_LINES: usize = 15;
+
+/// How long a machine may take to switch itself off.
+const SHUTDOWN: Duration = Duration::from_secs(60);
 
 /// Composes the machine's directory with its disk; the lab should be locked while it does.
 pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
@@ -165,10 +171,14 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
         }
         own.add(&format!("add/{}", name.to_string_lossy()), file)?;
     }
+    let built_in = match machine.kernel.has_kvm_built_in()? {
+        true => as_kernel_parameters(&machine.kvm_intel),
+        false => String::new(),
+    };
     // idle=halt: with two CPUs and the default idle loop tests stalled for a second now and then, with
     // this they did not. The emulator's MWAIT is the suspect; nobody has looked.
     let parameters = format!(
-        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {}",
+        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {built_in}{}",
         machine.parameters
     );
     let disk = image::make(
@@ -179,6 +189,14 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
     )?;
     fs::write(dir.join("bochsrc"), bochsrc(machine, &disk))?;
     Ok(dir)
+}
+
+/// Parameters of a module as the kernel's command line has them when it is built in.
+fn as_kernel_parameters(kvm_intel: &str) -> String {
+    kvm_intel
+        .split_whitespace()
+        .map(|p| format!("kvm_intel.{p} "))
+        .collect()
 }
 
 /// The packed part that all boots of one kernel share, kept in build/initramfs.
@@ -263,7 +281,7 @@ fn bochsrc(machine: &Machine, disk: &image::Image) -> String {
     format!(
         "config_interface: textconfig\n\
          display_library: nogui\n\
-         memory: guest={memory}, host={memory}\n\
+         memory: guest={memory}, host={host}\n\
          cpu: model=sapphire_rapids, count={cpus}, ips=20000000, reset_on_triple_fault=0{without}\n\
          romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
          vgaromimage: file={vga}\n\
@@ -279,6 +297,8 @@ fn bochsrc(machine: &Machine, disk: &image::Image) -> String {
          info: action=ignore\n\
          debug: action=ignore\n",
         memory = machine.memory,
+        // The most that the emulator takes; it keeps the rest in a file.
+        host = machine.memory.min(2048),
         cpus = machine.cpus,
         cylinders = disk.cylinders,
     )
@@ -376,7 +396,7 @@ impl<'a> Follower<'a> {
         child: &mut std::process::Child,
         tell: &mut dyn FnMut(Told),
     ) -> Result<Outcome> {
-        let end = loop {
+        let (end, powered_off) = loop {
             interrupt::check()?;
             // Asked before reading, so that nothing written before the end is missed.
             let ended = child.try_wait()?.is_some();
@@ -385,7 +405,7 @@ impl<'a> Follower<'a> {
                 self.heard = Instant::now();
             }
             if let Some(end) = self.decide(ended) {
-                break end;
+                break (end, ended);
             }
             if !something {
                 std::thread::sleep(Duration::from_millis(20));
@@ -399,6 +419,7 @@ impl<'a> Follower<'a> {
             console: self.dir.join("console.log"),
             dir: self.dir,
             splats: self.splats,
+            powered_off,
             elapsed: self.began.elapsed(),
             last_lines: self.last_lines,
             timeout: self.machine.timeout,
@@ -455,15 +476,13 @@ impl<'a> Follower<'a> {
         if let Some(at) = self.panic {
             return (ended || at.elapsed() > Duration::from_secs(1)).then_some(End::Panic);
         }
+        // What the kernel says while it shuts down counts, so that is waited for.
         if let Some((status, at)) = self.exit {
-            let quiet = self.heard.elapsed() > Duration::from_millis(300);
-            let long = at.elapsed() > Duration::from_secs(5);
-            return (ended || long || (quiet && at.elapsed() > Duration::from_secs(1))).then(
-                || match &self.setup {
-                    Some(words) => End::Setup(words.clone()),
-                    None => End::Exit(status),
-                },
-            );
+            let late = at.elapsed() > SHUTDOWN.min(self.machine.silence);
+            return (ended || late).then(|| match &self.setup {
+                Some(words) => End::Setup(words.clone()),
+                None => End::Exit(status),
+            });
         }
         if ended {
             Some(End::Died)
@@ -530,6 +549,27 @@ mod tests {
         assert!(outcome.failure().is_none());
         assert_eq!(output, "hello\n");
         assert_eq!(marks, ["begin", "label x"]);
+    }
+
+    #[test]
+    fn what_is_said_while_shutting_down_counts() {
+        let script = format!("{BEGIN}; printf '\\036LAB exit 0\\n' >>output.log; sleep 0.7; echo '[ 1.0] BUG: x' >console.log");
+        let (outcome, _, _) = pretend(&script, 10_000, 10_000);
+        assert_eq!((outcome.end, outcome.splats.len()), (End::Exit(0), 1));
+        assert!(outcome.powered_off);
+        let script = format!("{BEGIN}; printf '\\036LAB exit 0\\n' >>output.log; sleep 100");
+        let (outcome, _, _) = pretend(&script, 10_000, 300);
+        assert_eq!(outcome.end, End::Exit(0));
+        assert!(!outcome.powered_off);
+    }
+
+    #[test]
+    fn parameters_of_a_built_in_kvm_go_to_the_kernel() {
+        assert_eq!(
+            as_kernel_parameters("enable_apicv=0 nested=1"),
+            "kvm_intel.enable_apicv=0 kvm_intel.nested=1 "
+        );
+        assert_eq!(as_kernel_parameters(""), "");
     }
 
     #[test]

@@ -55,9 +55,25 @@ pub fn sources(lab: &Lab) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Builds the module against a kernel of the lab, unless that is done.
+/// What a build of `what` for a kernel is called, and its directory below build/: each kernel has its
+/// own, so that changing from one to the other and back builds nothing.
+pub fn named(lab: &Lab, kernel: &Kernel, what: &str) -> String {
+    let of_lab = kernel.objects.strip_prefix(lab.at("build/linux"));
+    let suffix = match of_lab.ok().and_then(Path::to_str) {
+        Some("patched") => return what.to_owned(),
+        Some(name) => name.replace('/', "-"),
+        None => {
+            let path = kernel.objects.display().to_string();
+            Fingerprint::new("objects").text("at", &path).finish()[..8].to_owned()
+        }
+    };
+    format!("{what}-{suffix}")
+}
+
+/// Builds the module against a kernel, unless that is done.
 pub fn build(lab: &Lab, kernel: &Kernel, kind: Kind) -> Result<PathBuf> {
-    let dir = lab.at("build").join(kind.name());
+    let name = named(lab, kernel, kind.name());
+    let dir = lab.at("build").join(&name);
     let object = dir.join(kind.file());
     let mut print = Fingerprint::new("module")
         .text("kind", kind.name())
@@ -68,29 +84,60 @@ pub fn build(lab: &Lab, kernel: &Kernel, kind: Kind) -> Result<PathBuf> {
         print = print.text("at", &lab.shown(&file)).file(&file)?;
     }
     let print = print.finish();
-    if stamp::fresh(lab, kind.name(), &print, &[&object]) {
+    if stamp::fresh(lab, &name, &print, &[&object]) {
         return Ok(object);
     }
-    stamp::forget(lab, kind.name())?;
+    stamp::forget(lab, &name)?;
     let what = match kind {
         Kind::Shipped => "building the module",
         Kind::Broken => "building the broken module (the negative control)",
     };
-    let mut step = Step::begin(lab, kind.name(), what)?
+    let of = kernel.objects.file_name().unwrap_or_default();
+    let what = format!("{what} for the {} kernel", of.to_string_lossy());
+    let mut step = Step::begin(lab, &name, &what)?
         .next("mend what the log shows, then run the same command again");
     stage(lab, &dir)?;
-    step.run(&mut command(lab, kernel, &dir, kind)?)?;
-    if !object.exists() {
-        return Err(
-            Failure::new(format!("the module's build made no {}", kind.file()))
-                .log(step.log_path())
-                .next("look at Kbuild")
-                .into(),
-        );
-    }
-    stamp::record(lab, kind.name(), &print)?;
+    make(lab, kernel, &dir, kind, &mut step)?;
+    stamp::record(lab, &name, &print)?;
     step.done();
     Ok(object)
+}
+
+/// Builds the module with a patch applied to a copy of its sources in `dir`.
+pub fn build_patched(lab: &Lab, kernel: &Kernel, patch: &Path, dir: &Path) -> Result<PathBuf> {
+    let name = patch.file_stem().unwrap_or_default().to_string_lossy();
+    let mut step = Step::begin(
+        lab,
+        &format!("module-{name}"),
+        &format!("building the module with {name}"),
+    )?
+    .next("mend the patch, then run the same command again");
+    series::remove(dir)?;
+    stage(lab, dir)?;
+    step.run(
+        Command::new("patch")
+            .args(["-p1", "--batch", "--forward", "--fuzz=0", "-d"])
+            .arg(dir)
+            .arg("-i")
+            .arg(patch),
+    )?;
+    let object = make(lab, kernel, dir, Kind::Shipped, &mut step)?;
+    step.done();
+    Ok(object)
+}
+
+fn make(lab: &Lab, kernel: &Kernel, dir: &Path, kind: Kind, step: &mut Step) -> Result<PathBuf> {
+    step.run(&mut command(lab, kernel, dir, kind)?)?;
+    let object = dir.join(kind.file());
+    if object.exists() {
+        return Ok(object);
+    }
+    Err(
+        Failure::new(format!("the module's build made no {}", kind.file()))
+            .log(step.log_path())
+            .next("look at Kbuild")
+            .into(),
+    )
 }
 
 /// Runs clippy, as the kernel does, over the module; its log's path and whether it is clean.
@@ -106,7 +153,8 @@ pub fn clippy(lab: &Lab, kernel: &Kernel) -> Result<(bool, PathBuf)> {
     Ok((ended && clean, log))
 }
 
-fn command(lab: &Lab, kernel: &Kernel, dir: &Path, kind: Kind) -> Result<Command> {
+/// `make` for modules outside of the kernel tree, in `dir`.
+pub fn make_command(lab: &Lab, kernel: &Kernel, dir: &Path) -> Result<Command> {
     let mut command = Command::new("make");
     packages::with_toolchain(lab, &mut command)?;
     command
@@ -115,6 +163,11 @@ fn command(lab: &Lab, kernel: &Kernel, dir: &Path, kind: Kind) -> Result<Command
         .arg(format!("M={}", dir.display()))
         .arg(format!("-j{}", lab.choices.jobs()))
         .args(["LLVM=1", "modules"]);
+    Ok(command)
+}
+
+fn command(lab: &Lab, kernel: &Kernel, dir: &Path, kind: Kind) -> Result<Command> {
+    let mut command = make_command(lab, kernel, dir)?;
     if kind == Kind::Broken {
         command.arg("XFD_BROKEN=1");
     }
@@ -183,4 +236,27 @@ fn stage(lab: &Lab, dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Choices;
+
+    #[test]
+    fn each_kernel_has_a_module_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Lab::at_root(dir.path(), Choices::default()).unwrap();
+        let of = |objects: PathBuf, kind| {
+            let source = PathBuf::new();
+            named(&lab, &Kernel { source, objects }, Kind::name(kind))
+        };
+        let at = |name: &str| lab.at("build/linux").join(name);
+        assert_eq!(of(at("patched"), Kind::Shipped), "module");
+        assert_eq!(of(at("patched"), Kind::Broken), "module-broken");
+        assert_eq!(of(at("debug"), Kind::Shipped), "module-debug");
+        assert_eq!(of(at("debug"), Kind::Broken), "module-broken-debug");
+        let own = of("/somewhere/a".into(), Kind::Shipped);
+        assert!(own.starts_with("module-") && own != of("/somewhere/b".into(), Kind::Shipped));
+    }
 }

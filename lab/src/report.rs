@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The measurement: run.json, the table, and the line of plain words under it. A figure that is
-//! missing is an error; nothing here is computed that was not measured.
+//! The measurement: run.json, and the line of plain words under the tables. A figure that is missing
+//! is an error; nothing here is computed that was not measured.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::goals::{self, Goal};
 
-pub const STATES: [&str; 5] = ["never", "armed", "live", "dormant", "pending"];
-const LOSSES: [&str; 8] = [
+/// As in selftests/xfd_measure.c, which says what all the figures mean.
+pub const STATES: [&str; 6] = ["never", "armed", "live", "dormant", "pending", "no_amx"];
+pub const VCPUS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+pub const LOSSES: [&str; 8] = [
     "live_in_kernel",
     "live_userspace",
     "live_preempt",
@@ -28,37 +31,94 @@ pub struct Report {
     pub kernel: String,
     #[serde(with = "in_order")]
     pub strategies: Vec<(String, Figures)>,
+    pub goals: Vec<Goal>,
 }
+
+/// Costs by the state of the guest.
+pub type States = BTreeMap<String, Cost>;
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Figures {
-    pub states: BTreeMap<String, State>,
+    pub exit: States,
+    pub userspace: States,
+    pub switch_plain: States,
+    pub switch_amx: States,
+    /// Exits of VMs that are older than the module, which must not matter to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older: Option<States>,
+    pub list_entries: BTreeMap<String, u64>,
     pub nm: Nm,
+    pub vcpus: BTreeMap<u32, Vcpus>,
+    pub bytes_per_vcpu: Bytes,
     pub bytes_lost: BTreeMap<String, u64>,
 }
 
-/// Counts over `exits` exits, and instructions of one in an untraced pass.
+/// Of `times` events, and instructions of one in an untraced pass.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub struct State {
-    pub exits: u64,
+pub struct Cost {
+    pub times: u64,
+    /// After how many of them the guest still was in its state.
+    pub kept: u64,
+    #[serde(flatten)]
+    pub msr: Accesses,
+    pub instructions: u64,
+}
+
+/// Of exits of many vCPUs together; instructions of the cheapest and of the dearest vCPU.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Vcpus {
+    pub times: u64,
+    #[serde(flatten)]
+    pub msr: Accesses,
+    pub instructions_min: u64,
+    pub instructions_max: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Accesses {
     pub rdmsr_xfd: u64,
     pub wrmsr_xfd: u64,
     pub rdmsr_xfd_err: u64,
     pub wrmsr_xfd_err: u64,
-    pub instructions_per_exit: f64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Nm {
-    pub exits_per_nm: f64,
-    pub instructions_per_nm: f64,
+    pub exits: f64,
+    pub instructions: u64,
 }
 
-impl State {
+/// Memory: slab objects, and what the module says.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Bytes {
+    pub kvm_vcpu: u64,
+    pub task_struct: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<u64>,
+}
+
+impl Accesses {
+    fn sum(&self) -> u64 {
+        self.rdmsr_xfd + self.wrmsr_xfd + self.rdmsr_xfd_err + self.wrmsr_xfd_err
+    }
+}
+
+impl Cost {
+    /// RDMSR and WRMSR of both MSRs, each time.
+    pub fn accesses(&self) -> f64 {
+        self.msr.sum() as f64 / self.times as f64
+    }
+
+    /// WRMSR of both MSRs, each time.
+    pub fn wrmsr(&self) -> f64 {
+        (self.msr.wrmsr_xfd + self.msr.wrmsr_xfd_err) as f64 / self.times as f64
+    }
+}
+
+impl Vcpus {
     /// RDMSR and WRMSR of both MSRs, per exit.
-    fn accesses(&self) -> f64 {
-        (self.rdmsr_xfd + self.wrmsr_xfd + self.rdmsr_xfd_err + self.wrmsr_xfd_err) as f64
-            / self.exits as f64
+    pub fn accesses(&self) -> f64 {
+        self.msr.sum() as f64 / self.times as f64
     }
 }
 
@@ -129,7 +189,9 @@ impl Collection {
             match self.0.get(name) {
                 None => missing.push(format!("{name}: everything")),
                 Some(value) => {
-                    missing.extend(gaps(value).into_iter().map(|gap| format!("{name}: {gap}")));
+                    let has_module = name != "stock" && name != "unloaded";
+                    let gaps = gaps(value, has_module).into_iter();
+                    missing.extend(gaps.map(|gap| format!("{name}: {gap}")));
                     if missing.is_empty() {
                         let figures = serde_json::from_value(value.clone()).map_err(|error| {
                             Failure::new(format!("figures of {name}: {error}"))
@@ -141,7 +203,13 @@ impl Collection {
             }
         }
         if missing.is_empty() {
-            return Ok(Report { kernel, strategies });
+            let mut report = Report {
+                kernel,
+                strategies,
+                goals: Vec::new(),
+            };
+            report.goals = goals::judge(&report);
+            return Ok(report);
         }
         Err(Failure::new("figures are missing, so there is no table")
             .details(missing)
@@ -163,113 +231,59 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 /// The paths of all figures that a strategy must have and has not.
-fn gaps(value: &Value) -> Vec<String> {
+fn gaps(value: &Value, has_module: bool) -> Vec<String> {
+    const ACCESSES: [&str; 4] = ["rdmsr_xfd", "wrmsr_xfd", "rdmsr_xfd_err", "wrmsr_xfd_err"];
     let mut wanted: Vec<String> = Vec::new();
-    for state in STATES {
-        for figure in [
-            "exits",
-            "rdmsr_xfd",
-            "wrmsr_xfd",
-            "rdmsr_xfd_err",
-            "wrmsr_xfd_err",
-            "instructions_per_exit",
-        ] {
-            wanted.push(format!("/states/{state}/{figure}"));
+    let mut want = |parts: &[&str]| wanted.push(format!("/{}", parts.join("/")));
+    for (kind, unless) in [
+        ("exit", false),
+        ("userspace", false),
+        ("switch_plain", false),
+        ("switch_amx", false),
+        ("older", !has_module),
+    ] {
+        for state in STATES.iter().filter(|_| !unless) {
+            for figure in ["times", "kept", "instructions"].iter().chain(&ACCESSES) {
+                want(&[kind, state, figure]);
+            }
         }
     }
-    wanted.extend(["/nm/exits_per_nm".into(), "/nm/instructions_per_nm".into()]);
-    wanted.extend(LOSSES.iter().map(|l| format!("/bytes_lost/{l}")));
-    let mut gaps: Vec<String> = wanted
-        .into_iter()
-        .filter(|path| !value.pointer(path).is_some_and(Value::is_number))
-        .map(|path| path[1..].replace('/', "."))
-        .collect();
-    for state in STATES {
-        if value
-            .pointer(&format!("/states/{state}/exits"))
-            .and_then(Value::as_u64)
-            == Some(0)
+    for n in VCPUS.map(|n| n.to_string()) {
+        for figure in ["times", "instructions_min", "instructions_max"]
+            .iter()
+            .chain(&ACCESSES)
         {
-            gaps.push(format!("states.{state}.exits is 0"));
+            want(&["vcpus", &n, figure]);
         }
     }
-    gaps
+    STATES.iter().for_each(|s| want(&["list_entries", s]));
+    LOSSES.iter().for_each(|l| want(&["bytes_lost", l]));
+    want(&["nm", "exits"]);
+    want(&["nm", "instructions"]);
+    want(&["bytes_per_vcpu", "kvm_vcpu"]);
+    want(&["bytes_per_vcpu", "task_struct"]);
+    if has_module {
+        want(&["bytes_per_vcpu", "module"]);
+    }
+    wanted
+        .into_iter()
+        .filter_map(|path| {
+            let figure = value.pointer(&path);
+            let name = path[1..].replace('/', ".");
+            match figure.filter(|f| f.is_number()) {
+                None => Some(name),
+                // Nothing per exit can be said of no exits.
+                Some(_) if path.ends_with("/times") && figure == Some(&Value::from(0)) => {
+                    Some(format!("{name} is 0"))
+                }
+                Some(_) => None,
+            }
+        })
+        .collect()
 }
 
 impl Report {
-    /// Rows are figures, columns strategies.
-    pub fn table(&self) -> String {
-        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-        fn section(rows: &mut Vec<(String, Vec<String>)>, title: &str) {
-            rows.push((title.to_owned(), Vec::new()));
-        }
-        let row = |rows: &mut Vec<(String, Vec<String>)>,
-                   name: &str,
-                   cell: &dyn Fn(&Figures) -> String| {
-            let cells = self.strategies.iter().map(|(_, f)| cell(f)).collect();
-            rows.push((format!("  {name}"), cells));
-        };
-        section(&mut rows, "MSR accesses per exit (XFD, XFD_ERR)");
-        for state in STATES {
-            row(&mut rows, state, &|f| {
-                format!("{:.2}", f.states[state].accesses())
-            });
-        }
-        section(&mut rows, "instructions per exit");
-        for state in STATES {
-            row(&mut rows, state, &|f| {
-                format!("{:.0}", f.states[state].instructions_per_exit)
-            });
-        }
-        section(&mut rows, "a guest's #NM");
-        row(&mut rows, "exits", &|f| format!("{:.2}", f.nm.exits_per_nm));
-        row(&mut rows, "instructions", &|f| {
-            format!("{:.0}", f.nm.instructions_per_nm)
-        });
-        section(&mut rows, "bytes of tile data lost");
-        for loss in LOSSES {
-            row(
-                &mut rows,
-                &loss.replacen('_', ", ", 1).replace('_', "-"),
-                &|f| f.bytes_lost[loss].to_string(),
-            );
-        }
-
-        let heads: Vec<&str> = self
-            .strategies
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
-        let first = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let widths: Vec<usize> = heads
-            .iter()
-            .enumerate()
-            .map(|(i, head)| {
-                rows.iter()
-                    .filter_map(|(_, c)| c.get(i))
-                    .map(String::len)
-                    .chain([head.len()])
-                    .max()
-                    .unwrap_or(0)
-            })
-            .collect();
-        let mut text = format!("{:first$}", "");
-        for (head, width) in heads.iter().zip(&widths) {
-            text += &format!("  {head:>width$}");
-        }
-        text.push('\n');
-        for (name, cells) in &rows {
-            let mut line = format!("{name:first$}");
-            for (cell, width) in cells.iter().zip(&widths) {
-                line += &format!("  {cell:>width$}");
-            }
-            text += line.trim_end();
-            text.push('\n');
-        }
-        text
-    }
-
-    fn figures(&self, name: &str) -> Option<&Figures> {
+    pub fn figures(&self, name: &str) -> Option<&Figures> {
         self.strategies
             .iter()
             .find(|(n, _)| n == name)
@@ -289,7 +303,7 @@ impl Report {
         if let Some(stock) = self.figures("stock") {
             said.push(format!(
                 "For a guest that has armed XFD, stock KVM accesses the MSRs {:.2} times an exit",
-                stock.states["armed"].accesses()
+                stock.exit["armed"].accesses()
             ));
             for (name, figures) in self
                 .strategies
@@ -298,7 +312,7 @@ impl Report {
             {
                 said.push(format!(
                     "{name} {:.2} times",
-                    figures.states["armed"].accesses()
+                    figures.exit["armed"].accesses()
                 ));
             }
             let mut text = said.join(", ") + ".";
@@ -322,13 +336,25 @@ impl Report {
                     losers.join(", ")
                 );
             }
+            if let Some(lazy) = self.figures("lazy") {
+                let more = |lazy: &States, stock: &States| {
+                    lazy["dormant"].wrmsr() - stock["dormant"].wrmsr()
+                };
+                text += &format!(
+                    " What stock loses of a dormant vCPU costs lazy {:+.0} WRMSR in a switch to a \
+                     plain task and back, {:+.0} to one with tiles, {:+.0} in an exit to userspace.",
+                    more(&lazy.switch_plain, &stock.switch_plain),
+                    more(&lazy.switch_amx, &stock.switch_amx),
+                    more(&lazy.userspace, &stock.userspace),
+                );
+            }
             text += &match self.figures("unloaded").map(|f| differences(stock, f)) {
                 None => String::new(),
                 Some(d) if d.is_empty() => {
-                    " Without the module the patched kernel equals stock in every figure.".into()
+                    " Without the module an exit of the patched kernel equals stock's in every figure.".into()
                 }
                 Some(d) => format!(
-                    " Without the module the patched kernel differs from stock: {}.",
+                    " Without the module an exit of the patched kernel differs from stock's: {}.",
                     d.join(", ")
                 ),
             };
@@ -338,7 +364,7 @@ impl Report {
     }
 }
 
-/// By how much `other` is not what `stock` is.
+/// By how much `other` is not what `stock` is, but for the slow path.
 fn differences(stock: &Figures, other: &Figures) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |name: &str, a: f64, b: f64| {
@@ -352,23 +378,19 @@ fn differences(stock: &Figures, other: &Figures) -> Vec<String> {
         }
     };
     for state in STATES {
-        let (a, b) = (&stock.states[state], &other.states[state]);
-        compare(&format!("{state} MSR accesses"), a.accesses(), b.accesses());
+        let (a, b) = (&stock.exit[state], &other.exit[state]);
+        compare(&format!("{state} accesses"), a.accesses(), b.accesses());
         compare(
             &format!("{state} instructions"),
-            a.instructions_per_exit,
-            b.instructions_per_exit,
+            a.instructions as f64,
+            b.instructions as f64,
         );
     }
-    compare(
-        "exits per #NM",
-        stock.nm.exits_per_nm,
-        other.nm.exits_per_nm,
-    );
+    compare("exits per #NM", stock.nm.exits, other.nm.exits);
     compare(
         "instructions per #NM",
-        stock.nm.instructions_per_nm,
-        other.nm.instructions_per_nm,
+        stock.nm.instructions as f64,
+        other.nm.instructions as f64,
     );
     for loss in LOSSES {
         compare(
@@ -381,87 +403,128 @@ fn differences(stock: &Figures, other: &Figures) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::table;
+    use serde_json::json;
 
-    fn states(rdmsr: u64) -> String {
-        let state = format!(
-            "{{\"exits\":1000,\"rdmsr_xfd\":{rdmsr},\"wrmsr_xfd\":0,\"rdmsr_xfd_err\":0,\"wrmsr_xfd_err\":0,\"instructions_per_exit\":1242.5}}"
-        );
-        let all: Vec<String> = STATES.iter().map(|s| format!("\"{s}\":{state}")).collect();
-        format!("#XFD {{\"states\":{{{}}},\"nm\":{{\"exits_per_nm\":2.0,\"instructions_per_nm\":3403}}}}", all.join(","))
+    fn cost(rdmsr: u64, wrmsr: u64, instructions: u64) -> Value {
+        json!({
+            "times": 1000, "kept": 1000, "rdmsr_xfd": rdmsr, "wrmsr_xfd": wrmsr,
+            "rdmsr_xfd_err": 0, "wrmsr_xfd_err": 0, "instructions": instructions,
+        })
+    }
+
+    fn by<K: ToString>(keys: &[K], value: impl Fn(usize) -> Value) -> Value {
+        let pairs = keys.iter().enumerate();
+        pairs.map(|(i, k)| (k.to_string(), value(i))).collect()
+    }
+
+    /// What xfd_measure prints of states, given the accesses and instructions of an exit; in "never"
+    /// and "no_amx" it has no access.
+    fn states(rdmsr: u64, instructions: u64) -> String {
+        let exit = by(&STATES, |i| match STATES[i] {
+            "never" | "no_amx" => cost(0, 0, 1122),
+            _ => cost(rdmsr, 0, instructions),
+        });
+        let slow = by(&STATES, |_| cost(1000, 2000, 6000));
+        let line = json!({
+            "exit": exit, "userspace": slow, "switch_plain": slow, "switch_amx": slow,
+            "list_entries": by(&STATES, |_| json!(0)),
+            "nm": { "exits": 0.0, "instructions": 63 },
+        });
+        format!("#XFD {line}")
+    }
+
+    fn vcpus() -> String {
+        let line = json!({ "vcpus": by(&VCPUS, |_| json!({
+            "times": 512, "rdmsr_xfd": 0, "wrmsr_xfd": 0, "rdmsr_xfd_err": 0, "wrmsr_xfd_err": 0,
+            "instructions_min": 1121, "instructions_max": 1121,
+        })) });
+        format!("#XFD {line}")
+    }
+
+    fn older() -> String {
+        let stock: Value = serde_json::from_str(&states(1000, 1142)[5..]).unwrap();
+        format!("#XFD {}", json!({ "older": stock["exit"] }))
     }
 
     fn loss(dormant: u64) -> String {
-        let all: Vec<String> = LOSSES
-            .iter()
-            .map(|l| {
-                format!(
-                    "\"{l}\":{}",
-                    if *l == "dormant_userspace" {
-                        dormant
-                    } else {
-                        0
-                    }
-                )
-            })
-            .collect();
-        format!("#XFD {{\"bytes_lost\":{{{}}}}}", all.join(","))
+        let lost = by(&LOSSES, |i| match LOSSES[i] {
+            "dormant_userspace" => json!(dormant),
+            _ => json!(0),
+        });
+        format!("#XFD {}", json!({ "bytes_lost": lost }))
     }
 
     fn collection() -> Collection {
         let mut all = Collection::default();
-        for (label, rdmsr, dormant) in [
-            ("stock", 1000, 1020),
-            ("unloaded", 1000, 1020),
-            ("xinuse", 0, 0),
+        for (label, rdmsr, instructions, dormant) in [
+            ("stock", 1000, 1142, 1020),
+            ("unloaded", 1000, 1142, 1020),
+            ("xinuse", 0, 1135, 0),
+            ("eager", 4000, 1208, 0),
+            ("lazy", 0, 1121, 0),
         ] {
-            all.line(Some(label), "TAP version 13").unwrap();
-            all.line(Some(label), &states(rdmsr)).unwrap();
-            all.line(Some(label), &loss(dormant)).unwrap();
+            let mut line = |line: &str| all.line(Some(label), line).unwrap();
+            line("TAP version 13");
+            line(&states(rdmsr, instructions));
+            line(&vcpus());
+            line("#XFD {\"bytes_per_vcpu\":{\"kvm_vcpu\":9024,\"task_struct\":5440}}");
+            line(&loss(dormant));
+            if label != "stock" && label != "unloaded" {
+                line(&older());
+                line("#XFD {\"bytes_per_vcpu\":{\"module\":32}}");
+            }
         }
         all
     }
 
     fn wanted() -> Vec<String> {
-        ["stock", "unloaded", "xinuse"].map(String::from).to_vec()
+        ["stock", "unloaded", "xinuse", "eager", "lazy"]
+            .map(String::from)
+            .to_vec()
+    }
+
+    /// One that meets all goals.
+    pub fn report() -> Report {
+        collection().report("7.3.4".into(), &wanted()).unwrap()
     }
 
     #[test]
-    fn lines_of_two_boots_merge_into_one_report() {
-        let report = collection().report("7.3.4".into(), &wanted()).unwrap();
+    fn lines_of_many_measurements_merge_into_one_report() {
+        let report = report();
         let json: Value = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
-        assert_eq!(
-            json["strategies"]["stock"]["states"]["armed"]["rdmsr_xfd"],
-            1000
-        );
-        assert_eq!(
-            json["strategies"]["xinuse"]["bytes_lost"]["dormant_userspace"],
-            0
-        );
-        assert_eq!(
-            json["strategies"]
-                .as_object()
-                .unwrap()
-                .keys()
-                .next()
-                .unwrap(),
-            "stock"
-        );
+        let strategies = &json["strategies"];
+        assert_eq!(strategies["stock"]["exit"]["armed"]["rdmsr_xfd"], 1000);
+        assert_eq!(strategies["xinuse"]["bytes_lost"]["dormant_userspace"], 0);
+        assert_eq!(strategies["lazy"]["vcpus"]["64"]["instructions_max"], 1121);
+        assert_eq!(strategies["lazy"]["bytes_per_vcpu"]["module"], 32);
+        assert_eq!(strategies["stock"].get("older"), None);
+        assert_eq!(json["goals"][0]["met"], true);
+        let first = strategies.as_object().unwrap().keys().next();
+        assert_eq!(first.unwrap(), "stock");
         assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
     }
 
     #[test]
     fn a_missing_figure_is_an_error_that_names_it() {
         let mut all = collection();
-        all.line(Some("lazy"), &loss(0)).unwrap();
+        all.line(Some("autoload"), &loss(0)).unwrap();
+        let none = states(0, 1122).replace("\"times\":1000", "\"times\":0");
+        all.line(Some("eager"), &none).unwrap();
         let mut names = wanted();
-        names.push("lazy".into());
-        names.push("eager".into());
+        names.push("autoload".into());
+        names.push("broken".into());
         let error = all.report("7.3.4".into(), &names).unwrap_err().to_string();
-        assert!(error.contains("lazy: states.armed.rdmsr_xfd"));
-        assert!(error.contains("eager: everything"));
-        assert!(!error.contains("lazy: bytes_lost"));
+        assert!(error.contains("autoload: exit.armed.rdmsr_xfd"));
+        assert!(error.contains("autoload: older.never.times"));
+        assert!(error.contains("autoload: vcpus.16.wrmsr_xfd_err"));
+        assert!(error.contains("autoload: bytes_per_vcpu.module"));
+        assert!(error.contains("eager: exit.live.times is 0"));
+        assert!(error.contains("broken: everything"));
+        assert!(!error.contains("autoload: bytes_lost"));
+        assert!(!error.contains("stock"));
     }
 
     #[test]
@@ -473,33 +536,63 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_row_for_each_figure() {
-        let report = collection().report("7.3.4".into(), &wanted()).unwrap();
-        let table = report.table();
-        let armed = table.lines().find(|l| l.starts_with("  armed")).unwrap();
+    fn the_tables_have_a_row_for_each_figure() {
+        let mut report = report();
+        let (_, stock) = &mut report.strategies[0];
+        stock.switch_plain.get_mut("dormant").unwrap().kept = 0;
+        stock.userspace.get_mut("live").unwrap().msr.wrmsr_xfd_err = 500;
+        let text = table::tables(&report);
+        let row = |title: &str, name: &str| -> Vec<String> {
+            let rows = text.lines().skip_while(|l| !l.starts_with(title));
+            let line = rows.skip(1).find(|l| l.trim().starts_with(name)).unwrap();
+            let cells = line.trim().trim_start_matches(name);
+            cells.split_whitespace().map(str::to_owned).collect()
+        };
         assert_eq!(
-            armed.split_whitespace().collect::<Vec<_>>(),
-            ["armed", "1.00", "1.00", "0.00"]
+            row("MSR accesses", "armed"),
+            ["1.00", "1.00", "0.00", "4.00", "0.00"]
         );
-        assert!(table
-            .lines()
-            .any(|l| l.starts_with("  dormant, userspace") && l.trim_end().ends_with('0')));
-        assert!(table.lines().all(|l| l.len() <= 100));
+        assert_eq!(
+            row("instructions per", "no AMX"),
+            ["1122", "1122", "1122", "1122", "1122"]
+        );
+        assert_eq!(
+            row("VMs older", "live"),
+            ["-", "-", "1.00", "1142", "1.00", "1142", "1.00", "1142"]
+        );
+        assert_eq!(
+            row("a switch to a plain", "dormant")[..3],
+            ["1+0", "2+0", "6000*"]
+        );
+        assert_eq!(
+            row("an exit to userspace", "live")[..3],
+            ["1+0", "2+0.50", "6000"]
+        );
+        assert_eq!(row("armed vCPUs", "64")[..2], ["0.00", "1121"]);
+        assert_eq!(
+            row("bytes of memory", "module"),
+            ["-", "-", "32", "32", "32"]
+        );
+        assert_eq!(
+            row("bytes of tile", "dormant, userspace"),
+            ["1020", "1020", "0", "0", "0"]
+        );
+        assert!(text.lines().all(|l| l.len() <= 110));
     }
 
     #[test]
     fn words_say_what_is_true() {
-        let report = collection().report("7.3.4".into(), &wanted()).unwrap();
-        let words = report.words();
+        let words = report().words();
         assert!(words.contains("xinuse 0.00 times"));
         assert!(words.contains("stock 0 live and 1020 dormant"));
-        assert!(words.contains("equals stock in every figure"));
+        assert!(words.contains("costs lazy +0 WRMSR in a switch to a plain task"));
+        assert!(words.contains("equals stock's in every figure"));
 
         let mut all = collection();
-        all.line(Some("unloaded"), &states(2000)).unwrap();
+        all.line(Some("unloaded"), &states(2000, 1142)).unwrap();
         let words = all.report("7.3.4".into(), &wanted()).unwrap().words();
         assert!(
-            words.contains("differs from stock: never MSR accesses +1.00"),
+            words.contains("differs from stock's: armed accesses +1.00"),
             "{words}"
         );
     }

@@ -2,15 +2,14 @@
 //! `lab run`: builds everything, measures stock, unloaded and every strategy in four machines, two
 //! at a time, and reports.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::Result;
 
 use crate::console::Lines;
 use crate::emulator;
+use crate::failure::Failure;
 use crate::kernel;
 use crate::layout::{write_atomic, Lab};
 use crate::machine::{self, Machine, Outcome, Told};
@@ -19,19 +18,8 @@ use crate::packages;
 use crate::report::Collection;
 use crate::selftests;
 use crate::step::Step;
-
-#[derive(Deserialize)]
-struct Strategies {
-    strategies: Vec<String>,
-}
-
-fn strategies(lab: &Lab) -> Result<Vec<String>> {
-    let path = lab.at("lab/config/strategies.toml");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let all: Strategies =
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-    Ok(all.strategies)
-}
+use crate::strategies::strategies;
+use crate::table;
 
 /// What a machine measures: its exit counts need one CPU, migration needs two.
 #[derive(Clone, Copy)]
@@ -48,6 +36,15 @@ impl Part {
         }
     }
 
+    fn measure(self) -> &'static str {
+        match self {
+            Part::States => {
+                "xfd_measure states || exit 1\nxfd_measure vcpus || exit 1\nslab_bytes\n"
+            }
+            Part::Loss => "xfd_measure loss || exit 1\n",
+        }
+    }
+
     fn cpus(self) -> u32 {
         match self {
             Part::States => 1,
@@ -56,13 +53,34 @@ impl Part {
     }
 }
 
+/// Sizes of slab objects, and what the module says that it takes, as the selftests would print them.
+const BYTES: &str = r##"
+slab_bytes() {
+	awk '{ size[$1] = $4 } END {
+		printf "#XFD {\"bytes_per_vcpu\":{\"kvm_vcpu\":%d,\"task_struct\":%d}}\n",
+			size["kvm_vcpu"], size["task_struct"]
+	}' /proc/slabinfo
+}
+module_bytes() {
+	dmesg | grep 'xfd_switch: strategy' | tail -n 1 |
+		sed -n 's/.* \([0-9]*\) bytes per vCPU.*/#XFD {"bytes_per_vcpu":{"module":\1}}/p'
+}
+"##;
+
 /// The script of a machine: without the module first, then load, measure, unload for each strategy.
 fn script(first: &str, strategies: &[String], part: Part) -> String {
-    let measure = format!("xfd_measure {}", part.word());
-    let mut text = format!(". /etc/lab.sh\nlab_label {first}\n{measure} || exit 1\n");
+    let mut text = format!(". /etc/lab.sh\n{BYTES}lab_label {first}\n");
+    text += part.measure();
     for strategy in strategies {
-        text +=
-            &format!("lab_load {strategy} || exit 1\nlab_label {strategy}\n{measure} || exit 1\n");
+        text += &format!("lab_label {strategy}\n");
+        text += &match part {
+            // VMs that are older than the module must not notice it.
+            Part::States => format!(
+                "xfd_measure older '. /etc/lab.sh; lab_load {strategy}' || exit 1\nmodule_bytes\n"
+            ),
+            Part::Loss => format!("lab_load {strategy} || exit 1\n"),
+        };
+        text += part.measure();
         text += "lab_unload || exit 1\n";
     }
     text
@@ -117,11 +135,11 @@ pub fn run(lab: &Lab) -> Result<()> {
 
     let mut machines = Vec::new();
     // The longest first.
-    for part in [Part::Loss, Part::States] {
-        for (name, kernel, list) in [
-            ("patched", &patched, &strategies[..]),
-            ("stock", &stock, &[][..]),
-        ] {
+    for (name, kernel, list) in [
+        ("patched", &patched, &strategies[..]),
+        ("stock", &stock, &[][..]),
+    ] {
+        for part in [Part::States, Part::Loss] {
             let first = if name == "stock" { "stock" } else { "unloaded" };
             machines.push(Machine {
                 name: format!("run-{name}-{}", part.word()),
@@ -165,17 +183,34 @@ pub fn run(lab: &Lab) -> Result<()> {
     let mut json = serde_json::to_string_pretty(&report)?;
     json.push('\n');
     write_atomic(&path, json.as_bytes())?;
-    println!("{}\n{}", report.table(), report.words());
+    println!("{}\n{}\n", table::tables(&report), report.words());
+    for goal in &report.goals {
+        println!(
+            "goal: {}: {}",
+            goal.goal,
+            if goal.met { "met" } else { "NOT MET" }
+        );
+    }
     eprintln!(
         "lab: {} is written; {:.0} s in all",
         lab.shown(&path),
         began.elapsed().as_secs_f64()
     );
-    Ok(())
+    let missed: Vec<_> = report.goals.iter().filter(|g| !g.met).collect();
+    if missed.is_empty() {
+        return Ok(());
+    }
+    let why = missed.iter().flat_map(|g| {
+        let failures = g.failures.iter().map(|f| format!("  {f}"));
+        [format!("{}:", g.goal)].into_iter().chain(failures)
+    });
+    Err(Failure::new("goals are not met")
+        .details(why)
+        .next("the goals are in lab/src/goals.rs; the figures are above")
+        .into())
 }
 
 fn collect(machine: &Machine, measured: Measured, all: &mut Collection) -> Result<()> {
-    use crate::failure::Failure;
     use crate::machine::End;
     let name = &machine.name;
     if let Some(failure) = measured.outcome.failure() {
@@ -250,14 +285,15 @@ mod tests {
     #[test]
     fn each_strategy_is_loaded_labelled_measured_and_unloaded() {
         let text = script("unloaded", &["xinuse".into()], Part::Loss);
-        let words: Vec<&str> = text.lines().skip(1).collect();
+        let words: Vec<&str> = text.lines().skip_while(|l| *l != "}").collect();
+        let words: Vec<&str> = words.into_iter().rev().take(6).rev().collect();
         assert_eq!(
             words,
             [
                 "lab_label unloaded",
                 "xfd_measure loss || exit 1",
-                "lab_load xinuse || exit 1",
                 "lab_label xinuse",
+                "lab_load xinuse || exit 1",
                 "xfd_measure loss || exit 1",
                 "lab_unload || exit 1"
             ]
@@ -265,8 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_strategies_parses() {
-        let all: Strategies = toml::from_str(include_str!("../config/strategies.toml")).unwrap();
-        assert!(all.strategies.contains(&"xinuse".to_owned()));
+    fn vms_older_than_the_module_are_there_before_it() {
+        let text = script("unloaded", &["lazy".into()], Part::States);
+        let at = |words: &str| text.find(words).unwrap();
+        let older = at("xfd_measure older '. /etc/lab.sh; lab_load lazy' || exit 1");
+        assert!(at("lab_label lazy") < older && older < at("\nmodule_bytes\n"));
+        assert_eq!(text.matches("lab_load").count(), 1);
+        assert_eq!(text.matches("xfd_measure states || exit 1").count(), 2);
+        assert_eq!(text.matches("xfd_measure vcpus || exit 1").count(), 2);
     }
 }

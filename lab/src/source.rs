@@ -137,7 +137,7 @@ fn unpacked(
         for name in [
             "patched-source",
             "patched-source.series",
-            "builtin",
+            "debug",
             "patched",
             "stock",
         ] {

@@ -9,13 +9,13 @@ use crate::list::{strategies, Expect, Group, Guest};
 use crate::machine::{End, Outcome, Told};
 use crate::verdict::{judge, Verdict};
 
-/// What is known about a test of a machine while it runs.
+/// What is known about a test of a machine.
 #[derive(Default)]
-struct Seen {
-    began: bool,
-    status: Option<i32>,
-    output: Vec<String>,
-    splats: Vec<String>,
+pub struct Seen {
+    pub began: bool,
+    pub status: Option<i32>,
+    pub output: Vec<String>,
+    pub splats: Vec<String>,
 }
 
 pub type Reported = (String, Verdict, Vec<String>);
@@ -58,6 +58,11 @@ impl<'a> Watch<'a> {
 
     fn find(&self, id: &str) -> Option<&'a Guest> {
         self.tests.iter().find(|t| t.id == id)
+    }
+
+    /// What has come of a test so far, for those who judge it otherwise than by its verdict.
+    pub fn seen(&self, id: &str) -> &Seen {
+        &self.seen[id]
     }
 
     pub fn told(&mut self, told: Told) -> Vec<Reported> {
@@ -208,9 +213,13 @@ impl<'a> Watch<'a> {
                 why,
             ));
         }
-        let well = outcome.end == End::Exit(0) && self.splats_outside.is_empty();
+        let well =
+            outcome.end == End::Exit(0) && outcome.powered_off && self.splats_outside.is_empty();
         let mut why = failure;
         why.extend(self.splats_outside.iter().cloned());
+        if outcome.end == End::Exit(0) && !outcome.powered_off {
+            why.push("it did not switch itself off".into());
+        }
         if !well {
             why.push(format!("log: {}", outcome.console.display()));
         }
@@ -304,6 +313,28 @@ mod tests {
                 Verdict::Passed
             ]
         );
+    }
+
+    #[test]
+    fn a_splat_outside_of_the_tests_fails_the_machine() {
+        let all = machines(&list());
+        let (group, tests) = all
+            .iter()
+            .find(|(g, _)| g.name() == "debug kernel, 1 CPU")
+            .unwrap();
+        let last =
+            |watch: &mut Watch, outcome: &Outcome| watch.finish(outcome, group).pop().unwrap();
+        let mut watch = Watch::new(tests);
+        assert_eq!(last(&mut watch, &outcome(End::Exit(0))).1, Verdict::Passed);
+        watch.told(Told::Console("[ 1.1] BUG: x", Some(Severity::Warning)));
+        let row = last(&mut watch, &outcome(End::Exit(0)));
+        assert_eq!(row.0, "boots, runs and powers off: debug kernel, 1 CPU");
+        assert_eq!(row.1, Verdict::Failed);
+        assert_eq!(row.2[0], "[ 1.1] BUG: x");
+
+        let mut hung = outcome(End::Exit(0));
+        hung.powered_off = false;
+        assert_eq!(last(&mut Watch::new(tests), &hung).1, Verdict::Failed);
     }
 
     #[test]

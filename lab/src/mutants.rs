@@ -1,0 +1,754 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `lab mutants`: selftests/mutants has one patch for each point at which the guest's XFD and XFD_ERR
+//! must be saved, loaded or kept; each breaks its point, and the test that it names must notice.
+//!
+//! They are built in copies of the kernels, one after the other, so that each costs a few objects
+//! and a link. The copies stay.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::check;
+use crate::failure::{self, Failure};
+use crate::kernel::{self, Kernel};
+use crate::layout::{write_atomic, Lab};
+use crate::list::{self, EmulatorName, Entry, Group, Guest, List, ModuleName};
+use crate::machine::{self, End, Machine};
+use crate::module;
+use crate::packages;
+use crate::run::two_at_a_time;
+use crate::selftests;
+use crate::series::{self, remove};
+use crate::source;
+use crate::stamp::{self, Fingerprint};
+use crate::step::Step;
+use crate::verdict::Verdict;
+use crate::watch::{Seen, Watch};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only mutants whose names contain one of these words
+    only: Vec<String>,
+    /// Run them again, even where there is a result already
+    #[arg(long)]
+    again: bool,
+}
+
+/// How a mutant must be noticed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expect {
+    /// By the test itself: it fails.
+    Fail,
+    /// By the kernel: a splat or a panic.
+    Crash,
+}
+
+/// What a mutant's patch is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Tree {
+    Kernel,
+    Module,
+}
+
+/// One patch, and what its header says:
+///
+/// ```text
+/// One sentence that says what is broken.
+///
+/// Test: the name of an entry of selftests/list.toml, or a command
+/// Kernel: a strategy, or "unloaded"; ", debug" after it for the debug kernel
+/// Cpus: 2
+/// Expect: fail, or crash
+/// Tree: kernel (default), or module
+/// ```
+struct Mutant {
+    name: String,
+    patch: PathBuf,
+    what: String,
+    test: String,
+    on: String,
+    kind: kernel::Kind,
+    cpus: u32,
+    expect: Expect,
+    tree: Tree,
+}
+
+impl Mutant {
+    fn parse(patch: &Path, text: &str) -> Result<Mutant> {
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy();
+        let wrong = |what: String| {
+            Failure::new(format!("{}: {what}", patch.display()))
+                .next("mend its header; Documentation/lab.rst says what belongs there")
+        };
+        let header: Vec<&str> = text.lines().take_while(|l| !l.starts_with("---")).collect();
+        let field = |name: &str| {
+            let start = format!("{name}: ");
+            header.iter().find_map(|l| l.strip_prefix(&start))
+        };
+        let needed = |name: &str| field(name).ok_or_else(|| wrong(format!("no line \"{name}:\"")));
+        let kernel = needed("Kernel")?;
+        let (on, kind) = match kernel.split_once(',').map(|(on, rest)| (on, rest.trim())) {
+            None => (kernel, kernel::Kind::Patched),
+            Some((on, "debug")) => (on, kernel::Kind::Debug),
+            Some(_) => return Err(wrong(format!("Kernel: {kernel}")).into()),
+        };
+        let tree = match field("Tree") {
+            None | Some("kernel") => Tree::Kernel,
+            Some("module") => Tree::Module,
+            Some(other) => return Err(wrong(format!("Tree: {other}")).into()),
+        };
+        let touched = series::touched(text);
+        let suffix = if tree == Tree::Kernel { ".c" } else { ".rs" };
+        if touched.is_empty() || touched.iter().any(|f| !f.ends_with(suffix)) {
+            return Err(wrong(format!("it must change {suffix} files and nothing else")).into());
+        }
+        Ok(Mutant {
+            name: name.into_owned(),
+            patch: patch.to_owned(),
+            what: header.first().map_or("", |l| l.trim()).to_owned(),
+            test: needed("Test")?.trim().to_owned(),
+            on: on.trim().to_owned(),
+            kind,
+            cpus: needed("Cpus")?
+                .trim()
+                .parse()
+                .map_err(|_| wrong("Cpus: not a number".into()))?,
+            expect: match needed("Expect")?.trim() {
+                "fail" => Expect::Fail,
+                "crash" => Expect::Crash,
+                other => return Err(wrong(format!("Expect: {other}")).into()),
+            },
+            tree,
+        })
+    }
+
+    /// The run of its test, which passes without the mutant.
+    fn guest(&self, list: &List) -> (Group, Guest) {
+        let listed = list.test.iter().find(|e| {
+            e.name == self.test
+                && e.expect == list::Expect::Pass
+                && e.module == ModuleName::Module
+                && e.emulator == EmulatorName::Patched
+        });
+        let entry = match listed {
+            Some(entry) => entry.clone(),
+            None => Entry {
+                timeout: 300,
+                ..Entry::new(&self.test, &self.test)
+            },
+        };
+        list::guest(&entry, &self.on, self.kind, self.cpus)
+    }
+}
+
+/// What came of a mutant.
+#[derive(Clone, Debug, PartialEq)]
+enum Found {
+    /// As its patch says.
+    Killed(String),
+    /// The test passed, or it was noticed otherwise than its patch says.
+    Survived(String),
+    /// Nothing can be said: it did not come to the test.
+    Invalid(String),
+}
+
+fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> Found {
+    if !seen.began {
+        return Found::Invalid("the machine did not come as far as the test".into());
+    }
+    let not_ok = seen.output.iter().any(|l| l.starts_with("not ok "));
+    let by_test = match seen.status {
+        Some(0) if not_ok => Some("not ok".to_owned()),
+        Some(0 | 4) | None => None,
+        Some(137) => Some("timeout".to_owned()),
+        // Not found, or not executable: the test did not run.
+        Some(status @ (125..=127)) => {
+            return Found::Invalid(format!("exit status {status}: the test did not start"))
+        }
+        Some(status) => Some(format!("exit status {status}")),
+    };
+    let by_kernel = match (end, seen.status) {
+        (End::Panic, _) => Some("panic".to_owned()),
+        (End::Timeout | End::Silent | End::Died, None) => Some("the machine hangs".to_owned()),
+        _ => splats.first().map(|s| format!("splat: {s}")),
+    };
+    let skipped = seen.status == Some(4);
+    match (expect, by_test, by_kernel) {
+        (Expect::Fail, Some(how), _) | (Expect::Crash, _, Some(how)) => Found::Killed(how),
+        (_, None, None) if skipped => Found::Survived("skipped".into()),
+        (_, None, None) => Found::Survived("passed".into()),
+        (Expect::Fail, None, Some(how)) => {
+            Found::Survived(format!("{how}, but it says \"Expect: fail\""))
+        }
+        (Expect::Crash, Some(how), None) => {
+            Found::Survived(format!("{how}, but it says \"Expect: crash\""))
+        }
+    }
+}
+
+/// A row of build/report/mutants.json.
+#[derive(Clone, Deserialize, Serialize)]
+struct Row {
+    name: String,
+    what: String,
+    test: String,
+    kernel: String,
+    killed: bool,
+    how: String,
+    /// What this was found with.
+    print: String,
+}
+
+impl Row {
+    fn new(mutant: &Mutant, print: &str, found: Found) -> Row {
+        let (killed, how) = match found {
+            Found::Killed(how) => (true, how),
+            Found::Survived(how) | Found::Invalid(how) => (false, how),
+        };
+        let debug = match mutant.kind {
+            kernel::Kind::Debug => ", debug kernel",
+            _ => "",
+        };
+        Row {
+            name: mutant.name.clone(),
+            what: mutant.what.clone(),
+            test: mutant.test.clone(),
+            kernel: format!("{}{debug}", mutant.on),
+            killed,
+            how,
+            print: print.to_owned(),
+        }
+    }
+}
+
+/// Returns whether every mutant was noticed.
+pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
+    lab.lock()?;
+    packages::setup(lab)?;
+    let mutants = read(&lab.at("selftests/mutants"), &options.only)?;
+    let list = List::read(&lab.at("selftests/list.toml"))?;
+    let mut bases = BTreeMap::new();
+    for kind in mutants.iter().map(|m| m.kind) {
+        if let std::collections::btree_map::Entry::Vacant(vacant) = bases.entry(kind) {
+            vacant.insert(Base::build(lab, kind)?);
+        }
+    }
+    unmutated(lab, &mutants, &list, &bases)?;
+
+    let old = match options.again {
+        true => Vec::new(),
+        false => read_report(lab),
+    };
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    let mut composed = Vec::new();
+    for mutant in &mutants {
+        let (group, guest) = mutant.guest(&list);
+        let base = &bases[&mutant.kind];
+        let print = Fingerprint::new("mutant")
+            .text("base", &base.print)
+            .file(&mutant.patch)?
+            .text("run", &run_of(&group, &guest))
+            .finish();
+        if let Some(row) = old.iter().find(|r| r.print == print && r.killed) {
+            rows.insert(mutant.name.clone(), row.clone());
+            continue;
+        }
+        let built = match mutant.tree {
+            Tree::Kernel => base
+                .mutated_kernel(lab, mutant)
+                .map(|kernel| (kernel, base.module.clone())),
+            Tree::Module => {
+                let dir = lab.at("build/mutants").join(&mutant.name);
+                module::build_patched(lab, &base.kernel, &mutant.patch, &dir)
+                    .map(|module| (base.kernel.clone(), module))
+            }
+        };
+        match built {
+            Ok((kernel, module)) => {
+                let tests = vec![guest];
+                let name = format!("mutant-{}", mutant.name);
+                let (machine, dir) = check::compose(
+                    lab,
+                    &name,
+                    &group,
+                    &tests,
+                    (kernel, Some(module)),
+                    Vec::new(),
+                )?;
+                composed.push((mutant, print, tests, machine, dir));
+            }
+            Err(error)
+                if error
+                    .chain()
+                    .any(|c| c.is::<crate::interrupt::Interrupted>()) =>
+            {
+                return Err(error)
+            }
+            Err(error) => {
+                let found = Found::Invalid(failure::explain(&error));
+                rows.insert(mutant.name.clone(), Row::new(mutant, &print, found));
+            }
+        }
+    }
+    lab.unlock();
+    let ended = two_at_a_time(&composed, |(mutant, print, tests, machine, dir)| {
+        let found = boot(mutant, tests, machine, dir)?;
+        let row = Row::new(mutant, print, found);
+        let word = if row.killed { "noticed" } else { "NOT NOTICED" };
+        eprintln!("lab: {}: {word}: {}", row.name, row.how);
+        Ok::<_, anyhow::Error>(row)
+    });
+    let mut failed = None;
+    for row in ended {
+        match row {
+            Ok(row) => {
+                rows.insert(row.name.clone(), row);
+            }
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    let rows: Vec<Row> = rows.into_values().collect();
+    write_report(lab, &rows)?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    println!("{}", table(&rows));
+    Ok(rows.iter().all(|r| r.killed))
+}
+
+fn read(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
+    let mut found = Vec::new();
+    for patch in series::patches(dir)? {
+        let text =
+            fs::read_to_string(&patch).with_context(|| format!("reading {}", patch.display()))?;
+        let mutant = Mutant::parse(&patch, &text)?;
+        if only.is_empty() || only.iter().any(|w| mutant.name.contains(w.as_str())) {
+            found.push(mutant);
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::new("there are no such mutants")
+            .next(format!("the patches are in {}", dir.display()))
+            .into());
+    }
+    Ok(found)
+}
+
+/// What decides a run besides kernel, module and programs.
+fn run_of(group: &Group, guest: &Guest) -> String {
+    format!(
+        "{group:?} {} {} {}",
+        guest.on, guest.entry.command, guest.timeout
+    )
+}
+
+/// A kernel without a mutant, its module, and what they and the tests are made of.
+struct Base {
+    kind: kernel::Kind,
+    kernel: Kernel,
+    module: PathBuf,
+    print: String,
+}
+
+impl Base {
+    fn build(lab: &Lab, kind: kernel::Kind) -> Result<Base> {
+        let kernel = kernel::build(lab, kind)?;
+        let module = module::build(lab, &kernel, module::Kind::Shipped)?;
+        let mut print = Fingerprint::new("base").file(&kernel.image())?;
+        for file in kernel.modules()?.iter().chain([&module]) {
+            print = print.file(file)?;
+        }
+        for program in selftests::programs(&selftests::build(lab)?)? {
+            print = print.file(&program)?;
+        }
+        Ok(Base {
+            kind,
+            kernel,
+            module,
+            print: print.finish(),
+        })
+    }
+
+    /// The copy of this kernel with a mutant in it.
+    fn mutated_kernel(&self, lab: &Lab, mutant: &Mutant) -> Result<Kernel> {
+        let name = match self.kind {
+            kernel::Kind::Patched => "mutant".to_owned(),
+            kind => format!("mutant-{}", kind.name()),
+        };
+        let objects = lab.at("build/linux").join(&name);
+        let tree = lab.at("build/linux").join(format!("{name}-source"));
+        self.copy(lab, &name, &tree, &objects)?;
+        let with = lab.at("build/mutants/series");
+        remove(&with)?;
+        fs::create_dir_all(&with)?;
+        for patch in series::patches(&kernel::series_dir(lab))? {
+            fs::copy(&patch, with.join(patch.file_name().unwrap_or_default()))?;
+        }
+        fs::copy(
+            &mutant.patch,
+            with.join(format!("9999-{}.patch", mutant.name)),
+        )?;
+        let pristine = source::kernel(lab)?;
+        let mut step = Step::begin(
+            lab,
+            &format!("mutant-{}", mutant.name),
+            &format!("applying {}", mutant.name),
+        )?
+        .next("mend the mutant, then run the same command again");
+        series::keep_in_step(lab, &mut step, &pristine.dir, &tree, &with)?;
+        step.done();
+        let what = format!(
+            "building the {} kernel with {}",
+            self.kind.name(),
+            mutant.name
+        );
+        kernel::build_tree(lab, &tree, &objects, &what, self.kind)
+    }
+
+    /// Copies source and objects, unless they are copies of this kernel already: make then builds
+    /// only what a mutant changes.
+    fn copy(&self, lab: &Lab, name: &str, tree: &Path, objects: &Path) -> Result<()> {
+        let stamp_name = format!("copy-{name}");
+        let print = Fingerprint::new("copy")
+            .text("of", &self.kernel.objects.display().to_string())
+            .file(&self.kernel.image())?
+            .finish();
+        if stamp::fresh(lab, &stamp_name, &print, &[tree, objects]) {
+            return Ok(());
+        }
+        lab.need_space(2, "copying a kernel")?;
+        stamp::forget(lab, &stamp_name)?;
+        let what = format!("copying the {} kernel", self.kind.name());
+        let mut step = Step::begin(lab, &stamp_name, &what)?;
+        let beside = |path: &Path| path.with_file_name(format!("{}.series", file_name(path)));
+        for path in [tree, objects, &beside(tree)] {
+            remove(path)?;
+        }
+        let copies = [
+            ("-al", self.kernel.source.clone(), tree.to_owned()),
+            ("-a", beside(&self.kernel.source), beside(tree)),
+            ("-a", self.kernel.objects.clone(), objects.to_owned()),
+        ];
+        for (how, from, to) in copies {
+            step.run(Command::new("cp").arg(how).arg(from).arg(to))?;
+        }
+        // make compares the commands, which name source and objects.
+        let directories = [(&self.kernel.source, tree), (&self.kernel.objects, objects)];
+        for file in stamp::files_below(objects)? {
+            if file.extension().is_some_and(|x| x == "cmd") {
+                let text = fs::read_to_string(&file)?;
+                let moved = directories.iter().fold(text.clone(), |text, (from, to)| {
+                    moved(
+                        &text,
+                        &from.display().to_string(),
+                        &to.display().to_string(),
+                    )
+                });
+                if moved != text {
+                    fs::write(&file, moved)?;
+                }
+            }
+        }
+        stamp::record(lab, &stamp_name, &print)?;
+        step.done();
+        Ok(())
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The text with one directory in the place of another, but not of one whose name only begins so.
+fn moved(text: &str, from: &str, to: &str) -> String {
+    let mut pieces = text.split(from);
+    let mut result = pieces.next().unwrap_or("").to_owned();
+    for piece in pieces {
+        let whole = !piece.starts_with(|c: char| c.is_ascii_alphanumeric() || "-._".contains(c));
+        result += if whole { to } else { from };
+        result += piece;
+    }
+    result
+}
+
+/// Every mutant's test must pass without the mutant, or its failure says nothing.
+fn unmutated(
+    lab: &Lab,
+    mutants: &[Mutant],
+    list: &List,
+    bases: &BTreeMap<kernel::Kind, Base>,
+) -> Result<()> {
+    let mut machines: BTreeMap<Group, Vec<Guest>> = BTreeMap::new();
+    for mutant in mutants {
+        let (group, guest) = mutant.guest(list);
+        let stamp_name = unmutated_stamp(&group, &guest);
+        if stamp::fresh(lab, &stamp_name, &bases[&mutant.kind].print, &[]) {
+            continue;
+        }
+        let tests = machines.entry(group).or_default();
+        if !tests.iter().any(|t| t.id == guest.id) {
+            tests.push(guest);
+        }
+    }
+    let mut composed = Vec::new();
+    for (group, tests) in &machines {
+        let base = &bases[&group.kernel];
+        let built = (base.kernel.clone(), Some(base.module.clone()));
+        let name = format!("unmutated-{}", group.name());
+        composed.push((
+            group,
+            tests,
+            check::compose(lab, &name, group, tests, built, Vec::new())?,
+        ));
+    }
+    let count: usize = machines.values().map(Vec::len).sum();
+    if count > 0 {
+        eprintln!("lab: running {count} tests without a mutant, which must pass");
+    }
+    let ended = two_at_a_time(&composed, |(group, tests, (machine, dir))| {
+        let mut watch = Watch::new(tests);
+        let mut rows = Vec::new();
+        let outcome = machine::run(machine, dir, &mut |told| rows.extend(watch.told(told)))?;
+        rows.extend(watch.finish(&outcome, group));
+        Ok::<_, anyhow::Error>(rows)
+    });
+    let mut wrong = Vec::new();
+    for ((group, tests, (_, dir)), rows) in composed.iter().zip(ended) {
+        for (name, verdict, why) in rows? {
+            if verdict != Verdict::Passed {
+                let why = why.last().cloned().unwrap_or_else(|| "skipped".into());
+                wrong.push(format!("{name}: {why} ({})", lab.shown(dir)));
+            } else if let Some(test) = tests.iter().find(|t| t.id == name) {
+                let print = &bases[&group.kernel].print;
+                stamp::record(lab, &unmutated_stamp(group, test), print)?;
+            }
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(
+        Failure::new("tests that mutants name do not pass without them")
+            .details(wrong)
+            .next("mend what is wrong there first: `lab check` runs the tests of the list")
+            .into(),
+    )
+}
+
+fn unmutated_stamp(group: &Group, guest: &Guest) -> String {
+    let print = Fingerprint::new("unmutated").text("run", &run_of(group, guest));
+    format!("unmutated-{}", &print.finish()[..16])
+}
+
+fn boot(mutant: &Mutant, tests: &[Guest], machine: &Machine, dir: &Path) -> Result<Found> {
+    let mut watch = Watch::new(tests);
+    let outcome = machine::run(machine, dir, &mut |told| {
+        watch.told(told);
+    })?;
+    let seen = watch.seen(&tests[0].id);
+    let found = judge(mutant.expect, seen, &outcome.end, &outcome.splats);
+    Ok(match (found, outcome.failure()) {
+        (Found::Invalid(why), Some(failure)) => Found::Invalid(format!("{why}: {failure}")),
+        (found, _) => found,
+    })
+}
+
+fn report_path(lab: &Lab) -> PathBuf {
+    lab.at("build/report/mutants.json")
+}
+
+fn read_report(lab: &Lab) -> Vec<Row> {
+    let text = fs::read_to_string(report_path(lab)).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// Rows of mutants that were not asked for this time stay.
+fn write_report(lab: &Lab, rows: &[Row]) -> Result<()> {
+    let mut all: BTreeMap<String, Row> = BTreeMap::new();
+    for row in read_report(lab).iter().chain(rows) {
+        if lab
+            .at("selftests/mutants")
+            .join(format!("{}.patch", row.name))
+            .exists()
+        {
+            all.insert(row.name.clone(), row.clone());
+        }
+    }
+    let all: Vec<Row> = all.into_values().collect();
+    let mut json = serde_json::to_string_pretty(&all)?;
+    json.push('\n');
+    write_atomic(&report_path(lab), json.as_bytes())
+}
+
+fn table(rows: &[Row]) -> String {
+    let width = |of: fn(&Row) -> &str| rows.iter().map(|r| of(r).len()).max().unwrap_or(0);
+    let (name, test, kernel) = (width(|r| &r.name), width(|r| &r.test), width(|r| &r.kernel));
+    let mut text = String::new();
+    for row in rows {
+        let word = if row.killed { "noticed" } else { "NOT NOTICED" };
+        let how = row.how.lines().next().unwrap_or("");
+        text += &format!(
+            "{:name$}  {:test$}  {:kernel$}  {word}: {how}\n    {}\n",
+            row.name, row.test, row.kernel, row.what
+        );
+        for line in row.how.lines().skip(1).filter(|_| !row.killed) {
+            text += &format!("    {line}\n");
+        }
+    }
+    let killed = rows.iter().filter(|r| r.killed).count();
+    text + &format!("{killed} of {} mutants were noticed", rows.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIFF: &str =
+        "---\n--- a/arch/x86/kvm/x86.c\n+++ b/arch/x86/kvm/x86.c\n@@ -1 +1 @@\n-a\n+b\n";
+
+    fn parse(header: &str, diff: &str) -> Result<Mutant> {
+        let text = format!("It breaks a thing.\n\n{header}{diff}");
+        Mutant::parse(Path::new("x/save-path.patch"), &text)
+    }
+
+    #[test]
+    fn the_header_is_read() {
+        let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\n";
+        let mutant = parse(header, DIFF).unwrap();
+        assert_eq!(mutant.name, "save-path");
+        assert_eq!(mutant.what, "It breaks a thing.");
+        assert_eq!(
+            (mutant.test.as_str(), mutant.on.as_str()),
+            ("switch", "lazy")
+        );
+        assert_eq!((mutant.cpus, mutant.expect), (2, Expect::Fail));
+        assert_eq!(mutant.kind, kernel::Kind::Patched);
+        let debug = header
+            .replace("lazy", "xinuse, debug")
+            .replace("fail", "crash");
+        let mutant = parse(&debug, DIFF).unwrap();
+        assert_eq!(mutant.kind, kernel::Kind::Debug);
+        assert_eq!(
+            (mutant.on.as_str(), mutant.expect),
+            ("xinuse", Expect::Crash)
+        );
+    }
+
+    #[test]
+    fn a_header_that_lacks_something_is_an_error() {
+        let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\n";
+        for line in header.lines() {
+            let rest = header.replace(&format!("{line}\n"), "");
+            let error = parse(&rest, DIFF).err().unwrap().to_string();
+            assert!(error.contains(line.split(':').next().unwrap()), "{error}");
+        }
+        assert!(parse(&header.replace("fail", "win"), DIFF).is_err());
+        assert!(parse(&header.replace("lazy", "lazy, odd"), DIFF).is_err());
+        // A header file would rebuild the whole kernel.
+        assert!(parse(header, &DIFF.replace("x86.c", "x86.h")).is_err());
+        assert!(parse(header, "").is_err());
+        let module = format!("{header}Tree: module\n");
+        assert!(parse(
+            &module,
+            &DIFF.replace("arch/x86/kvm/x86.c", "rust/hooks.rs")
+        )
+        .is_ok());
+        assert!(parse(&module, DIFF).is_err());
+    }
+
+    #[test]
+    fn a_test_is_an_entry_of_the_list_or_a_command() {
+        let list: List = toml::from_str(
+            "[[test]]\nname='switch'\ncommand='bad'\nkernels=[]\nexpect='fail'\n\
+             [[test]]\nname='switch'\ncommand='xfd_switch_test'\nkernels=[]\ntimeout=7\n",
+        )
+        .unwrap();
+        let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\n";
+        let (group, guest) = parse(header, DIFF).unwrap().guest(&list);
+        assert_eq!(
+            (guest.entry.command.as_str(), guest.timeout),
+            ("xfd_switch_test", 7)
+        );
+        assert_eq!((group.cpus, guest.on.as_str()), (2, "lazy"));
+        let other = header.replace("switch", "xfd_state_test -x");
+        let (_, guest) = parse(&other, DIFF).unwrap().guest(&list);
+        assert_eq!(guest.entry.command, "xfd_state_test -x");
+    }
+
+    #[test]
+    fn a_mutant_must_be_noticed_as_it_says() {
+        let seen = |status, output: &[&str]| Seen {
+            began: true,
+            status,
+            output: output.iter().map(|l| (*l).to_owned()).collect(),
+            splats: Vec::new(),
+        };
+        let exit = End::Exit(0);
+        let splat = ["BUG: x".to_owned()];
+        let (fail, crash) = (Expect::Fail, Expect::Crash);
+        let killed = |found| matches!(found, Found::Killed(_));
+        let survived = |found| matches!(found, Found::Survived(_));
+        let invalid = |found| matches!(found, Found::Invalid(_));
+        assert!(killed(judge(fail, &seen(Some(1), &[]), &exit, &[])));
+        assert!(killed(judge(fail, &seen(Some(1), &[]), &exit, &splat)));
+        assert!(killed(judge(fail, &seen(Some(137), &[]), &exit, &[])));
+        assert!(killed(judge(
+            fail,
+            &seen(Some(0), &["not ok 1 x"]),
+            &exit,
+            &[]
+        )));
+        assert!(killed(judge(crash, &seen(Some(0), &[]), &exit, &splat)));
+        assert!(killed(judge(crash, &seen(None, &[]), &End::Panic, &splat)));
+        assert!(killed(judge(crash, &seen(None, &[]), &End::Silent, &[])));
+
+        assert!(survived(judge(
+            fail,
+            &seen(Some(0), &["ok 1 x"]),
+            &exit,
+            &[]
+        )));
+        assert!(survived(judge(fail, &seen(Some(4), &[]), &exit, &[])));
+        assert!(survived(judge(fail, &seen(None, &[]), &End::Panic, &splat)));
+        assert!(survived(judge(crash, &seen(Some(1), &[]), &exit, &[])));
+        assert!(survived(judge(crash, &seen(Some(0), &[]), &exit, &[])));
+
+        assert!(invalid(judge(fail, &seen(Some(127), &[]), &exit, &[])));
+        let before = Seen::default();
+        assert!(invalid(judge(crash, &before, &End::Panic, &splat)));
+    }
+
+    #[test]
+    fn commands_follow_the_source() {
+        let text = "-I/b/patched-source/include /b/patched-source-old/x /b/patched-source";
+        let text = moved(text, "/b/patched-source", "/b/m-source");
+        assert_eq!(
+            text,
+            "-I/b/m-source/include /b/patched-source-old/x /b/m-source"
+        );
+        // One directory's name begins like the other's.
+        assert_eq!(
+            moved("/b/patched/x /b/patched-source", "/b/patched", "/b/m"),
+            "/b/m/x /b/patched-source"
+        );
+    }
+
+    #[test]
+    fn the_mutants_in_the_repository_parse() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/mutants");
+        for patch in series::patches(&dir).unwrap() {
+            let text = fs::read_to_string(&patch).unwrap();
+            assert!(!Mutant::parse(&patch, &text).unwrap().what.is_empty());
+        }
+    }
+}

@@ -1,0 +1,809 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * IA32_XFD, IA32_XFD_ERR, XINUSE and tiles of a guest that is a hypervisor (L1)
+ * with a guest of its own (L2).  Neither MSR is in the VMCS, so that both levels
+ * share all of it, and a VM-entry or VM-exit between them changes of it what L1's
+ * MSR lists say and nothing else.  That is what a CPU of L1's own would do.
+ *
+ * Most subtests are "<what>.<event>": either level, some times, meets the event
+ * and checks itself.
+ *
+ * What:
+ *	share		L1 and L2 take turns in entering a state, and find the other's
+ *	nm		L2's #NM reaches L2 by itself
+ *	nm_intercepted	L2's #NM, of both kinds, reaches L1, which reads XFD_ERR, and
+ *			hands it on or disarms XFD and runs L2 again
+ *	msr_bitmap	L2 reads and writes both MSRs, with each intercepted by L1 or not
+ *	no_msr_bitmap	all are
+ *	msr_lists	VM-entry MSR-load, VM-exit MSR-store and MSR-load lists
+ *	bad_msr_list	a VM-entry MSR-load list that fails after the first entry
+ *	first_write_*	the vCPU's first value other than 0 in either MSR, by each of
+ *			those who can write one; with all events
+ *
+ * Events:
+ *	kernel		exits that the kernel handles
+ *	userspace	an exit to userspace, where KVM_GET_MSRS tells the values
+ *	save_restore	the same, and the vCPU is moved to another VM, with the nested
+ *			state, and the tiles that XFD disables where KVM can transfer them
+ *	preempt		by a task that uses tiles
+ *
+ * --tolerate-dormant-loss: see xfd_switch_test.c.  A name runs only that subtest.
+ */
+#include <errno.h>
+
+#include "vmx.h"
+#include "xfd_host.h"
+#include "xfd_state.h"
+
+/* Seconds of the machine's own clock. */
+#define TIMEOUT		60
+
+/* What L1 makes L2 read where it intercepts that: not what the MSR has. */
+#define L1_SAYS		0x123456789abcdef0ull
+
+/* Interruption information: valid, a hardware exception. */
+#define NM_INTR_INFO	(BIT(31) | 3 << 8 | NM_VECTOR)
+
+enum event { KERNEL, USERSPACE, SAVE_RESTORE, PREEMPT, NR_EVENTS };
+
+static const char * const event_names[] = { "kernel", "userspace", "save_restore", "preempt" };
+
+/* What a GUEST_SYNC() asks the host for. */
+enum sync { SYNC_EVENT, SYNC_SET_MSRS };
+
+static const u32 msrs[] = { MSR_IA32_XFD, MSR_IA32_XFD_ERR };
+
+/* Values of both MSRs. */
+struct values {
+	u64 msr[ARRAY_SIZE(msrs)];
+};
+
+static struct values values(u64 xfd, u64 xfd_err)
+{
+	return (struct values){ { xfd, xfd_err } };
+}
+
+static const struct values all_values[] = {
+	{ { 0, 0 } },
+	{ { XFD_TILEDATA, 0 } },
+	{ { 0, XFD_TILEDATA } },
+	{ { XFD_TILEDATA, XFD_TILEDATA } },
+};
+
+/* In guest memory; the host sees it by way of xfd_guest_ptr(). */
+static struct {
+	u64 event;
+	u64 tolerate;
+	/* A subtest's parameter. */
+	u64 variant;
+	u64 state;
+	u64 seed;
+	u64 launched;
+	/* What L1 tells L2 to write, and L2 tells L1 that it read. */
+	struct values write, read;
+	/* What the vCPU has at a GUEST_SYNC(), or the host is to give it. */
+	struct values now;
+	/* Written by xfd_neighbour. */
+	u64 progress;
+	u64 lists_gpa;
+} control;
+
+static struct {
+	struct vmx_msr_entry entry_load[ARRAY_SIZE(msrs)];
+	struct vmx_msr_entry exit_store[ARRAY_SIZE(msrs)];
+	struct vmx_msr_entry exit_load[ARRAY_SIZE(msrs)];
+} lists __aligned(128);
+
+static struct xfd_tiles tiles;
+
+/*
+ * Either level.
+ */
+static void set_values(struct values v)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		wrmsr(msrs[i], v.msr[i]);
+}
+
+static void check_values(struct values v)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		GUEST_ASSERT_EQ(rdmsr(msrs[i]), v.msr[i]);
+}
+
+/* The event, with @now in the MSRs. */
+static void meet(struct values now)
+{
+	u64 i, start;
+
+	switch (control.event) {
+	case KERNEL:
+		/* Never passed through, and no L1 here intercepts it. */
+		for (i = 0; i < 20; i++)
+			rdmsr(MSR_IA32_MISC_ENABLE);
+		break;
+	case USERSPACE:
+	case SAVE_RESTORE:
+		control.now = now;
+		GUEST_SYNC(SYNC_EVENT);
+		break;
+	case PREEMPT:
+		start = READ_ONCE(control.progress);
+		while (READ_ONCE(control.progress) - start < 3)
+			cpu_relax();
+		break;
+	}
+}
+
+static void meet_in_state(void)
+{
+	meet(values(xfd_state_xfd(control.state), xfd_state_xfd_err(control.state)));
+	xfd_state_check(&tiles, control.state, control.tolerate);
+}
+
+/* The same for a guest that has tiles in use, whatever XFD is. */
+static void meet_with_values(struct values v)
+{
+	check_values(v);
+	meet(v);
+	check_values(v);
+	/* L2's accesses of both MSRs are emulated: the CPU's own must be the same. */
+	if (v.msr[0]) {
+		wrmsr(MSR_IA32_XFD_ERR, 0);
+		GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), NM_VECTOR);
+		check_values(values(XFD_TILEDATA, XFD_TILEDATA));
+		wrmsr(MSR_IA32_XFD_ERR, v.msr[1]);
+	}
+	xfd_state_check_tiles(&tiles, v.msr[0], control.tolerate);
+}
+
+static void use_tiles(void)
+{
+	u64 xfd = rdmsr(MSR_IA32_XFD);
+
+	wrmsr(MSR_IA32_XFD, 0);
+	xfd_tiles_fill(&tiles, control.seed++);
+	xfd_tiles_use(&tiles);
+	wrmsr(MSR_IA32_XFD, xfd);
+}
+
+static void enter_state(u64 state)
+{
+	control.state = state % XFD_NR_STATES;
+	xfd_tiles_fill(&tiles, control.seed++);
+	xfd_state_enter(&tiles, control.state);
+}
+
+/*
+ * L1.
+ */
+static void start_l1(struct vmx_pages *vmx, void (*l2)(void), bool msr_bitmap)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	GUEST_ASSERT(load_vmcs(vmx));
+	prepare_vmcs(vmx, l2);
+	if (msr_bitmap)
+		vmwrite(CPU_BASED_VM_EXEC_CONTROL,
+			vmreadz(CPU_BASED_VM_EXEC_CONTROL) | CPU_BASED_USE_MSR_BITMAPS);
+}
+
+/* HOST_RSP as it was last written. */
+static u64 host_rsp;
+
+/*
+ * VMLAUNCH or VMRESUME; returns 0 after a VM-exit.  Other than the library's, and
+ * like real hypervisors, it writes to the VMCS only what has changed: KVM does
+ * less for a VMCS that is as it was.
+ */
+static noinline u64 enter_l2(void)
+{
+	u64 failed;
+
+	asm volatile("push $0\n\t"
+		     "cmp %%rsp, %[host_rsp]\n\t"
+		     "je 1f\n\t"
+		     "mov %%rsp, %[host_rsp]\n\t"
+		     "vmwrite %%rsp, %[rsp_field]\n\t"
+		     "lea 4f(%%rip), %%rax\n\t"
+		     "vmwrite %%rax, %[rip_field]\n"
+		     "1:\n\t"
+		     "cmp $0, %[launched]\n\t"
+		     VMX_SWITCH_GPRS_ASM
+		     "jne 2f\n\t"
+		     "vmlaunch\n\t"
+		     "jmp 3f\n"
+		     "2:\n\t"
+		     "vmresume\n"
+		     "3:\n\t"
+		     "incq (%%rsp)\n"
+		     "4:\n\t"
+		     VMX_SWITCH_GPRS_ASM
+		     "pop %%rax\n\t"
+		     : "=&a"(failed), [host_rsp]"+m"(host_rsp)
+		     : [rsp_field]"r"((u64)HOST_RSP), [rip_field]"r"((u64)HOST_RIP),
+		       [launched]"r"(control.launched), GUEST_REGS_OFFSETS
+		     : "memory", "cc");
+	return failed;
+}
+
+/* Until L2's next VM-exit, or until VM-entry fails. */
+static void run_l2(u32 exit_reason)
+{
+	GUEST_ASSERT(!enter_l2());
+	GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), exit_reason);
+	if (!(exit_reason & EXIT_REASON_FAILED_VMENTRY))
+		control.launched = true;
+}
+
+static void skip_l2_instruction(void)
+{
+	vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) + vmreadz(VM_EXIT_INSTRUCTION_LEN));
+}
+
+static void run_l2_to_vmcall(void)
+{
+	run_l2(EXIT_REASON_VMCALL);
+	skip_l2_instruction();
+}
+
+/*
+ * share
+ */
+static void l2_share(void)
+{
+	for (;;) {
+		xfd_state_check(&tiles, control.state, control.tolerate);
+		meet_in_state();
+		enter_state(control.state + 2);
+		vmcall();
+	}
+}
+
+static void l1_share(struct vmx_pages *vmx)
+{
+	int i;
+
+	start_l1(vmx, l2_share, true);
+	enter_state(0);
+	/* Each level enters each state. */
+	for (i = 0; i < XFD_NR_STATES; i++) {
+		meet_in_state();
+		run_l2_to_vmcall();
+		xfd_state_check(&tiles, control.state, control.tolerate);
+		meet_in_state();
+		enter_state(control.state + 1);
+	}
+	GUEST_DONE();
+}
+
+/*
+ * nm, nm_intercepted
+ */
+static void l2_nm(void)
+{
+	const struct values err = values(XFD_TILEDATA, XFD_TILEDATA);
+	bool intercepted = control.variant;
+	struct values after;
+
+	for (;;) {
+		GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), NM_VECTOR);
+		check_values(err);
+		meet(err);
+		check_values(err);
+
+		/* L1 disarms, without L2's knowing. */
+		if (intercepted)
+			GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), 0);
+		vmcall();
+
+		/* A #NM for another reason leaves XFD_ERR alone. */
+		GUEST_ASSERT_EQ(xfd_other_nm(X86_CR0_TS), NM_VECTOR);
+		after = values(XFD_TILEDATA, xfd_state_xfd_err(control.state));
+		check_values(after);
+		meet(after);
+		check_values(after);
+		vmcall();
+	}
+}
+
+/* L2's #NM, seen by L1 with @now in the MSRs. */
+static void run_l2_to_nm(struct values now)
+{
+	run_l2(EXIT_REASON_EXCEPTION_NMI);
+	GUEST_ASSERT_EQ(vmreadz(VM_EXIT_INTR_INFO), NM_INTR_INFO);
+	check_values(now);
+	meet(now);
+	check_values(now);
+}
+
+static void inject_nm(void)
+{
+	vmwrite(VM_ENTRY_INTR_INFO_FIELD, NM_INTR_INFO);
+}
+
+static void l1_nm(struct vmx_pages *vmx)
+{
+	static const u64 states[] = { XFD_ARMED, XFD_DORMANT, XFD_PENDING };
+	const struct values err = values(XFD_TILEDATA, XFD_TILEDATA);
+	bool intercepted = control.variant;
+	int i;
+
+	start_l1(vmx, l2_nm, true);
+	if (intercepted)
+		vmwrite(EXCEPTION_BITMAP, BIT(NM_VECTOR));
+
+	for (i = 0; i < ARRAY_SIZE(states); i++) {
+		enter_state(states[i]);
+		if (intercepted) {
+			run_l2_to_nm(err);
+			inject_nm();
+			run_l2_to_nm(err);
+			/* Before L2 loads one of them. */
+			if (states[i] == XFD_DORMANT)
+				xfd_state_check_tiles(&tiles, true, control.tolerate);
+			set_values(values(0, 0));
+		}
+		run_l2_to_vmcall();
+		check_values(intercepted ? values(0, 0) : err);
+		wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+		wrmsr(MSR_IA32_XFD_ERR, 0);
+		if (states[i] == XFD_DORMANT)
+			xfd_state_check_tiles(&tiles, true, control.tolerate);
+
+		enter_state(states[i]);
+		if (intercepted) {
+			run_l2_to_nm(values(XFD_TILEDATA, xfd_state_xfd_err(states[i])));
+			inject_nm();
+		}
+		run_l2_to_vmcall();
+		xfd_state_check(&tiles, states[i], control.tolerate);
+	}
+	GUEST_DONE();
+}
+
+/*
+ * msr_bitmap, no_msr_bitmap
+ */
+static void l2_msrs(void)
+{
+	int i;
+
+	for (;;) {
+		for (i = 0; i < ARRAY_SIZE(msrs); i++)
+			control.read.msr[i] = rdmsr(msrs[i]);
+		for (i = 0; i < ARRAY_SIZE(msrs); i++)
+			wrmsr(msrs[i], control.write.msr[i]);
+		vmcall();
+	}
+}
+
+/* An access by L2 that exits to L1, which has @now in the MSRs and leaves it there. */
+static void run_l2_to_msr(u32 exit_reason, u32 msr, struct values now)
+{
+	run_l2(exit_reason);
+	GUEST_ASSERT_EQ((u32)guest_regs.rcx, msr);
+	meet_with_values(now);
+	skip_l2_instruction();
+}
+
+/* Bits of @intercepted: reads of XFD and XFD_ERR, then writes. */
+static void check_l2_msrs(struct values now, struct values write, u64 intercepted)
+{
+	u64 i;
+
+	set_values(now);
+	meet_with_values(now);
+	control.write = write;
+	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
+		if (!(intercepted & BIT(i)))
+			continue;
+		run_l2_to_msr(EXIT_REASON_MSR_READ, msrs[i], now);
+		guest_regs.rax = (u32)L1_SAYS;
+		guest_regs.rdx = L1_SAYS >> 32;
+	}
+	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
+		if (!(intercepted & BIT(i + 2))) {
+			/* L2 has written it when the next one exits. */
+			now.msr[i] = write.msr[i];
+			continue;
+		}
+		run_l2_to_msr(EXIT_REASON_MSR_WRITE, msrs[i], now);
+		GUEST_ASSERT_EQ(guest_regs.rdx << 32 | (u32)guest_regs.rax, write.msr[i]);
+	}
+	run_l2_to_vmcall();
+	meet_with_values(now);
+}
+
+static void check_l2_msrs_all_values(u64 intercepted)
+{
+	const u64 n = ARRAY_SIZE(all_values);
+	struct values now;
+	u64 i, k;
+
+	for (i = 0; i < n; i++) {
+		now = all_values[i];
+		/* Neither MSR keeps its value. */
+		check_l2_msrs(now, all_values[n - 1 - i], intercepted);
+		for (k = 0; k < ARRAY_SIZE(msrs); k++)
+			GUEST_ASSERT_EQ(control.read.msr[k],
+					intercepted & BIT(k) ? L1_SAYS : now.msr[k]);
+	}
+}
+
+static void set_msr_bitmap(struct vmx_pages *vmx, u64 intercepted)
+{
+	/* MSRs 0 to 1FFFH: reads from byte 0, writes from byte 2048. */
+	u8 *bitmap = vmx->msr;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
+		u8 *read = bitmap + msrs[i] / 8, *write = read + 2048;
+		u8 bit = BIT(msrs[i] % 8);
+
+		*read = intercepted & BIT(i) ? *read | bit : *read & ~bit;
+		*write = intercepted & BIT(i + 2) ? *write | bit : *write & ~bit;
+	}
+}
+
+static void l1_msr_bitmap(struct vmx_pages *vmx)
+{
+	static const u64 intercepted[] = { 0, 0xf, 0x9, 0x6, 0 };
+	int i;
+
+	start_l1(vmx, l2_msrs, true);
+	use_tiles();
+	for (i = 0; i < ARRAY_SIZE(intercepted); i++) {
+		set_msr_bitmap(vmx, intercepted[i]);
+		check_l2_msrs_all_values(intercepted[i]);
+	}
+	GUEST_DONE();
+}
+
+static void l1_no_msr_bitmap(struct vmx_pages *vmx)
+{
+	start_l1(vmx, l2_msrs, false);
+	use_tiles();
+	check_l2_msrs_all_values(0xf);
+	GUEST_DONE();
+}
+
+/*
+ * msr_lists, bad_msr_list
+ */
+static void fill_list(struct vmx_msr_entry *list, struct values v)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		list[i] = (struct vmx_msr_entry){ .index = msrs[i], .value = v.msr[i] };
+}
+
+/* Bits of @used: VM-entry MSR-load, VM-exit MSR-store, VM-exit MSR-load. */
+static void use_lists(u64 used)
+{
+	const u64 n = ARRAY_SIZE(msrs);
+
+	vmwrite(VM_ENTRY_MSR_LOAD_ADDR, control.lists_gpa + offsetof(typeof(lists), entry_load));
+	vmwrite(VM_EXIT_MSR_STORE_ADDR, control.lists_gpa + offsetof(typeof(lists), exit_store));
+	vmwrite(VM_EXIT_MSR_LOAD_ADDR, control.lists_gpa + offsetof(typeof(lists), exit_load));
+	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, used & BIT(0) ? n : 0);
+	vmwrite(VM_EXIT_MSR_STORE_COUNT, used & BIT(1) ? n : 0);
+	vmwrite(VM_EXIT_MSR_LOAD_COUNT, used & BIT(2) ? n : 0);
+}
+
+static void l2_lists(void)
+{
+	for (;;) {
+		meet_with_values(control.read);
+		set_values(control.write);
+		meet_with_values(control.write);
+		vmcall();
+	}
+}
+
+static void l1_msr_lists(struct vmx_pages *vmx)
+{
+	const struct values unset = { { L1_SAYS, L1_SAYS } };
+	struct values own, entry, l2, exit, stored;
+	u64 used, i, k;
+
+	start_l1(vmx, l2_lists, true);
+	use_tiles();
+
+	for (used = 0; used < 8; used++) {
+		use_lists(used);
+		/* All four differ, so that none passes for another. */
+		for (i = 0; i < 4; i++) {
+			own = all_values[i];
+			entry = all_values[i ^ 1];
+			l2 = all_values[i ^ 2];
+			exit = all_values[i ^ 3];
+			fill_list(lists.entry_load, entry);
+			fill_list(lists.exit_store, unset);
+			fill_list(lists.exit_load, exit);
+			control.read = used & BIT(0) ? entry : own;
+			control.write = l2;
+
+			set_values(own);
+			meet_with_values(own);
+			run_l2_to_vmcall();
+			stored = used & BIT(1) ? l2 : unset;
+			for (k = 0; k < ARRAY_SIZE(msrs); k++)
+				GUEST_ASSERT_EQ(lists.exit_store[k].value, stored.msr[k]);
+			meet_with_values(used & BIT(2) ? exit : l2);
+		}
+	}
+	GUEST_DONE();
+}
+
+static void l2_never_runs(void)
+{
+	GUEST_FAIL("L2 runs though its VM-entry must fail");
+}
+
+/* What the list loaded before it failed is there, or what the VM-exit list says. */
+static void l1_bad_msr_list(struct vmx_pages *vmx)
+{
+	u64 used, i;
+
+	start_l1(vmx, l2_never_runs, true);
+	use_tiles();
+	fill_list(lists.entry_load, values(0, BIT(0)));
+
+	for (i = 0; i < ARRAY_SIZE(all_values); i++) {
+		struct values own = all_values[i], exit = all_values[i ^ 3];
+
+		for (used = 1; used <= 5; used += 4) {
+			use_lists(used);
+			fill_list(lists.exit_load, exit);
+			set_values(own);
+			meet_with_values(own);
+			run_l2(EXIT_REASON_MSR_LOAD_FAIL | EXIT_REASON_FAILED_VMENTRY);
+			GUEST_ASSERT_EQ(vmreadz(EXIT_QUALIFICATION), 2);
+			own.msr[0] = 0;
+			meet_with_values(used & BIT(2) ? exit : own);
+			own = all_values[i];
+		}
+	}
+	GUEST_DONE();
+}
+
+/*
+ * first_write_*
+ */
+enum writer { BY_L1, BY_L2, BY_ENTRY_LIST, BY_EXIT_LIST, BY_USERSPACE, NR_WRITERS };
+
+static const char * const writer_names[] = {
+	"l1", "l2", "entry_list", "exit_list", "userspace",
+};
+
+/* Not SAVE_RESTORE: the vCPU of the new VM gets its first value from the host. */
+static void meet_all(struct values v)
+{
+	static const enum event events[] = { KERNEL, USERSPACE, PREEMPT, KERNEL };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(events); i++) {
+		control.event = events[i];
+		meet_with_values(v);
+	}
+}
+
+static void write_if(enum writer writer)
+{
+	if (control.variant == writer)
+		set_values(control.write);
+}
+
+static void l2_first_write(void)
+{
+	check_values(control.variant == BY_ENTRY_LIST ? control.write : all_values[0]);
+	write_if(BY_L2);
+	if (control.variant == BY_USERSPACE) {
+		control.now = control.write;
+		GUEST_SYNC(SYNC_SET_MSRS);
+		check_values(control.write);
+		use_tiles();
+	}
+	if (control.variant == BY_L2 || control.variant == BY_USERSPACE)
+		meet_all(control.write);
+	vmcall();
+	meet_all(control.write);
+	vmcall();
+}
+
+static void l1_first_write(struct vmx_pages *vmx)
+{
+	start_l1(vmx, l2_first_write, true);
+	fill_list(lists.entry_load, control.write);
+	fill_list(lists.exit_load, control.write);
+	if (control.variant == BY_ENTRY_LIST)
+		use_lists(BIT(0));
+	if (control.variant == BY_EXIT_LIST)
+		use_lists(BIT(2));
+	/* xfd_hole_set_msrs tells what becomes of tiles in use. */
+	if (control.variant != BY_USERSPACE)
+		use_tiles();
+	check_values(all_values[0]);
+
+	run_l2_to_vmcall();
+	write_if(BY_L1);
+	check_values(control.write);
+	run_l2_to_vmcall();
+	meet_all(control.write);
+	control.event = SAVE_RESTORE;
+	meet_with_values(control.write);
+	GUEST_DONE();
+}
+
+/*
+ * The host.
+ */
+static bool tolerate;
+
+struct scenario {
+	void (*l1)(struct vmx_pages *vmx);
+	u64 variant;
+	u64 event;
+	struct values write;
+};
+
+/* Have KVM transfer dormant tiles, if it keeps any. */
+static void enable_xfd_xstate(struct kvm_vm *vm)
+{
+	if (vm_check_cap(vm, KVM_CAP_X86_XFD_XSTATE))
+		vm_enable_cap(vm, KVM_CAP_X86_XFD_XSTATE, 0);
+}
+
+static void check_msrs(struct kvm_vcpu *vcpu, const u64 *values)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, msrs[i]), values[i]);
+}
+
+static struct kvm_vcpu *move_to_new_vm(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
+{
+	struct kvm_x86_state *state = vcpu_save_state(vcpu);
+
+	kvm_vm_release(vm);
+	vcpu = vm_recreate_with_one_vcpu(vm);
+	enable_xfd_xstate(vm);
+	vcpu_load_state(vcpu, state);
+	kvm_x86_state_cleanup(state);
+	return vcpu;
+}
+
+static void run_scenario(const void *arg)
+{
+	struct xfd_neighbour neighbour = { .cpu = xfd_cpu(0), .amx = true, .seed = 200 };
+	const struct scenario *s = arg;
+	typeof(control) *c;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	gva_t vmx_gva;
+	u64 sync;
+	int i;
+
+	vm = vm_create_with_one_vcpu(&vcpu, s->l1);
+	enable_xfd_xstate(vm);
+	vcpu_alloc_vmx(vm, &vmx_gva);
+	vcpu_args_set(vcpu, 1, vmx_gva);
+	vm_install_exception_handler(vm, NM_VECTOR, xfd_nm_handler);
+	c = xfd_guest_ptr(vm, control);
+	c->event = s->event;
+	c->variant = s->variant;
+	c->tolerate = tolerate;
+	c->write = s->write;
+	c->seed = 1;
+	c->lists_gpa = addr_gva2gpa(vm, (gva_t)&lists);
+
+	/* For the writer's tests as well, which meet it among others. */
+	pin_self_to_cpu(neighbour.cpu);
+	neighbour.progress = &c->progress;
+	if (s->event == PREEMPT || s->event == NR_EVENTS)
+		xfd_neighbour_start(&neighbour);
+
+	while ((sync = xfd_vcpu_run(vcpu)) != XFD_GUEST_DONE) {
+		if (sync == SYNC_SET_MSRS) {
+			for (i = 0; i < ARRAY_SIZE(msrs); i++)
+				vcpu_set_msr(vcpu, msrs[i], c->now.msr[i]);
+		}
+		check_msrs(vcpu, c->now.msr);
+		if (sync == SYNC_EVENT && c->event == SAVE_RESTORE) {
+			vcpu = move_to_new_vm(vm, vcpu);
+			check_msrs(vcpu, c->now.msr);
+		}
+	}
+
+	if (s->event == PREEMPT || s->event == NR_EVENTS)
+		xfd_neighbour_stop(&neighbour);
+	kvm_vm_free(vm);
+}
+
+static const struct {
+	const char *name;
+	struct scenario scenario;
+} whats[] = {
+	{ "share", { .l1 = l1_share } },
+	{ "nm", { .l1 = l1_nm } },
+	{ "nm_intercepted", { .l1 = l1_nm, .variant = true } },
+	{ "msr_bitmap", { .l1 = l1_msr_bitmap } },
+	{ "no_msr_bitmap", { .l1 = l1_no_msr_bitmap } },
+	{ "msr_lists", { .l1 = l1_msr_lists } },
+	{ "bad_msr_list", { .l1 = l1_bad_msr_list } },
+};
+
+#define NR_TESTS	(ARRAY_SIZE(whats) * NR_EVENTS + NR_WRITERS * ARRAY_SIZE(msrs))
+
+static struct scenario scenarios[NR_TESTS];
+static struct xfd_test tests[NR_TESTS];
+
+static void add_test(int n, char *name, struct scenario scenario)
+{
+	scenarios[n] = scenario;
+	tests[n] = (struct xfd_test){ .name = name, .fn = run_scenario, .arg = &scenarios[n] };
+}
+
+static void all_tests(void)
+{
+	int what, event, writer, n = 0;
+	struct scenario scenario;
+	char *name;
+
+	for (what = 0; what < ARRAY_SIZE(whats); what++) {
+		for (event = 0; event < NR_EVENTS; event++) {
+			TEST_ASSERT(asprintf(&name, "%s.%s", whats[what].name,
+					     event_names[event]) > 0, "out of memory");
+			scenario = whats[what].scenario;
+			scenario.event = event;
+			add_test(n++, name, scenario);
+		}
+	}
+	for (writer = 0; writer < NR_WRITERS; writer++) {
+		scenario = (struct scenario){
+			.l1 = l1_first_write, .variant = writer, .event = NR_EVENTS,
+		};
+		TEST_ASSERT(asprintf(&name, "first_write_by_%s.xfd", writer_names[writer]) > 0,
+			    "out of memory");
+		scenario.write = values(XFD_TILEDATA, 0);
+		add_test(n++, name, scenario);
+		TEST_ASSERT(asprintf(&name, "first_write_by_%s.xfd_err", writer_names[writer]) > 0,
+			    "out of memory");
+		scenario.write = values(0, XFD_TILEDATA);
+		add_test(n++, name, scenario);
+	}
+}
+
+int main(int argc, char *argv[])
+{
+	const char *why, *only = NULL;
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--tolerate-dormant-loss"))
+			tolerate = true;
+		else
+			only = argv[i];
+	}
+
+	ksft_print_header();
+	why = xfd_require_amx();
+	if (!why && !kvm_cpu_has(X86_FEATURE_VMX))
+		why = "KVM does not show VMX to guests (kvm_intel.nested=0?)";
+	if (why)
+		ksft_exit_skip("%s\n", why);
+
+	all_tests();
+	ksft_set_plan(only ? 1 : NR_TESTS);
+	for (i = 0; i < NR_TESTS; i++) {
+		if (!only || !strcmp(only, tests[i].name))
+			xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
+	}
+	ksft_finished();
+}

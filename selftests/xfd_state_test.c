@@ -1,0 +1,660 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a VMM sees and sets of a vCPU's XFD, XFD_ERR and tiles: KVM_GET_XSAVE2,
+ * KVM_SET_XSAVE, KVM_{G,S}ET_MSRS and KVM_SET_CPUID2 in the orders that VMMs have
+ * them, images that KVM must refuse, and KVM_CAP_X86_XFD_XSTATE.
+ *
+ * xfd_model.h has the rules.  Without the capability the images are the same, byte
+ * for byte where it matters, whatever the kernel and whether the VM is attached:
+ * the same assertions pass on stock, so that images are interchangeable with
+ * stock's in both directions.
+ *
+ * --unattached	is for VMs that KVM itself switches XFD for
+ * --stock	is the same, but leaves out what a Linux 7.3.4 does not survive, or is
+ *		known to get wrong
+ */
+#include <errno.h>
+
+#include "xfd_model.h"
+
+/* Seconds of the machine's own clock. */
+#define TIMEOUT		60
+
+static bool attached = true;
+static bool stock;
+
+enum state { ARMED, LIVE, DORMANT, PENDING, NR_STATES };
+
+static const char * const state_names[] = { "armed", "live", "dormant", "pending" };
+
+static const struct xfd_model states[] = {
+	[ARMED]   = { .xfd = XFD_TILEDATA, .tilecfg = 1 },
+	[LIVE]    = { .tiles = 1, .tilecfg = 1 },
+	[DORMANT] = { .xfd = XFD_TILEDATA, .tiles = 1, .tilecfg = 1 },
+	[PENDING] = { .xfd = XFD_TILEDATA, .xfd_err = XFD_TILEDATA, .tilecfg = 1 },
+};
+
+/* The state that the guest enters, and from then on the one that it must find. */
+static struct xfd_model guest_model;
+
+static void guest_code(void)
+{
+	xfd_guest_enter(&guest_model);
+	for (;;) {
+		GUEST_SYNC(0);
+		xfd_guest_check(&guest_model);
+		xfd_vmcall();
+	}
+}
+
+struct machine {
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct xfd_rules rules;
+	/* What the vCPU has. */
+	struct xfd_model model;
+};
+
+static void check_msrs(struct machine *m)
+{
+	TEST_ASSERT_EQ(vcpu_get_msr(m->vcpu, MSR_IA32_XFD), m->model.xfd);
+	TEST_ASSERT_EQ(vcpu_get_msr(m->vcpu, MSR_IA32_XFD_ERR), m->model.xfd_err);
+}
+
+/* The guest runs once, and so checks the state that it finds. */
+static void run(struct machine *m)
+{
+	*(struct xfd_model *)xfd_guest_ptr(m->vm, guest_model) = m->model;
+	TEST_ASSERT_EQ(xfd_vcpu_run(m->vcpu), 0);
+	xfd_model_exit(&m->model, &m->rules);
+	check_msrs(m);
+}
+
+static void create(struct machine *m, enum state name, bool xstate)
+{
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&m->vcpu, guest_code);
+
+	m->vm = vm;
+	m->rules.attached = attached;
+	m->rules.xstate = xstate;
+	if (xstate)
+		vm_enable_cap(vm, KVM_CAP_X86_XFD_XSTATE, 0);
+	xfd_patterns_fill(vm);
+
+	m->model = states[name];
+	run(m);
+}
+
+static struct kvm_xsave *get_xsave(struct machine *m)
+{
+	struct kvm_xsave *image = xfd_image_get(m->vcpu);
+
+	xfd_image_check(image, xfd_model_get_xsave(&m->model, &m->rules), m->model.tilecfg);
+	return image;
+}
+
+/* @tiles are those in the image. */
+static void set_xsave(struct machine *m, struct kvm_xsave *image, u64 tiles)
+{
+	vcpu_xsave_set(m->vcpu, image);
+	xfd_model_set_xsave(&m->model, &m->rules, tiles, 1);
+}
+
+static void set_msrs(struct machine *m, const struct xfd_model *s)
+{
+	vcpu_set_msr(m->vcpu, MSR_IA32_XFD, s->xfd);
+	vcpu_set_msr(m->vcpu, MSR_IA32_XFD_ERR, s->xfd_err);
+	xfd_model_set_xfd(&m->model, &m->rules, s->xfd);
+	m->model.xfd_err = s->xfd_err;
+}
+
+/* A new VM with the same memory, whose vCPU has all of the old one's but XSAVE, XFD and XFD_ERR. */
+static void recreate_without_vcpu(struct machine *m, struct kvm_x86_state **saved)
+{
+	*saved = vcpu_save_state(m->vcpu);
+	kvm_vm_release(m->vm);
+	kvm_vm_restart(m->vm);
+	if (m->rules.xstate)
+		vm_enable_cap(m->vm, KVM_CAP_X86_XFD_XSTATE, 0);
+	m->model = (struct xfd_model){};
+}
+
+static void load_other_state(struct kvm_vcpu *vcpu, struct kvm_x86_state *saved)
+{
+	u32 i, kept = 0;
+
+	for (i = 0; i < saved->msrs.nmsrs; i++) {
+		if (saved->msrs.entries[i].index != MSR_IA32_XFD &&
+		    saved->msrs.entries[i].index != MSR_IA32_XFD_ERR)
+			saved->msrs.entries[kept++] = saved->msrs.entries[i];
+	}
+	TEST_ASSERT_EQ(saved->msrs.nmsrs - kept, 2u);
+	saved->msrs.nmsrs = kept;
+
+	vcpu_sregs_set(vcpu, &saved->sregs);
+	vcpu_msrs_set(vcpu, &saved->msrs);
+	vcpu_xcrs_set(vcpu, &saved->xcrs);
+	vcpu_events_set(vcpu, &saved->events);
+	vcpu_mp_state_set(vcpu, &saved->mp_state);
+	vcpu_debugregs_set(vcpu, &saved->debugregs);
+	vcpu_regs_set(vcpu, &saved->regs);
+	kvm_x86_state_cleanup(saved);
+}
+
+static void recreate(struct machine *m)
+{
+	struct kvm_x86_state *saved;
+
+	recreate_without_vcpu(m, &saved);
+	m->vcpu = vm_vcpu_recreate(m->vm, 0);
+	load_other_state(m->vcpu, saved);
+}
+
+/*
+ * Save a vCPU that is in one of the states, and restore it.
+ */
+enum order { MSRS_FIRST, XSAVE_FIRST, NR_ORDERS };
+enum target { SAME_VCPU, NEW_VM, NR_TARGETS };
+enum image {
+	/* As KVM_GET_XSAVE2 returns it. */
+	OWN,
+	/* With other tiles put into it, which where XFD[18]=1 only the capability allows for. */
+	FOREIGN,
+	NR_IMAGES,
+};
+
+static const char * const order_names[] = { "msrs_first", "xsave_first" };
+static const char * const target_names[] = { "same_vcpu", "new_vm" };
+static const char * const image_names[] = { "own", "foreign" };
+
+struct restore_case {
+	enum state state;
+	enum order order;
+	enum target target;
+	enum image image;
+	bool xstate;
+};
+
+static void set(struct machine *m, const struct restore_case *c, struct kvm_xsave *image, u64 tiles)
+{
+	if (c->order == MSRS_FIRST)
+		set_msrs(m, &states[c->state]);
+	set_xsave(m, image, tiles);
+	if (c->order == XSAVE_FIRST)
+		set_msrs(m, &states[c->state]);
+	check_msrs(m);
+	free(get_xsave(m));
+}
+
+static void restore(const void *arg)
+{
+	const struct restore_case *c = arg;
+	struct kvm_xsave *image;
+	struct machine m;
+	u64 tiles;
+
+	create(&m, c->state, c->xstate);
+	run(&m);
+	tiles = xfd_model_get_xsave(&m.model, &m.rules);
+	image = get_xsave(&m);
+	if (c->image == FOREIGN) {
+		tiles = 2;
+		xfd_image_put_tiles(image, tiles, 1);
+	}
+	if (c->target == NEW_VM)
+		recreate(&m);
+
+	set(&m, c, image, tiles);
+	run(&m);
+	run(&m);
+	/* Once more, and once is not enough. */
+	set(&m, c, image, tiles);
+	set(&m, c, image, tiles);
+	run(&m);
+
+	free(image);
+	kvm_vm_free(m.vm);
+}
+
+/* KVM_SET_MSRS over tiles in use: xfd_hole_set_msrs. */
+static bool oopses_stock(const struct restore_case *c)
+{
+	return c->image == FOREIGN && c->order == XSAVE_FIRST && c->target == NEW_VM &&
+	       states[c->state].xfd;
+}
+
+/*
+ * KVM_SET_XSAVE that fails leaves the vCPU as it was.
+ */
+struct failed_case {
+	enum state state;
+	bool xstate;
+};
+
+/* What MXCSR has: SDM vol. 1, "Guidelines for Writing to the MXCSR Register". */
+static u32 mxcsr_mask(void)
+{
+	u8 area[512] __aligned(16);
+	u32 mask;
+
+	memset(area, 0, sizeof(area));
+	asm volatile("fxsave %0" : "+m"(area));
+	mask = *(u32 *)&area[28];
+	return mask ?: 0xffbf;
+}
+
+static void fail(struct machine *m, struct kvm_xsave *image, const char *what, int bit)
+{
+	u32 size = xfd_image_size(m->vm);
+	struct kvm_xsave *before = get_xsave(m), *after;
+
+	TEST_ASSERT(__vcpu_ioctl(m->vcpu, KVM_SET_XSAVE, image) == -1 && errno == EINVAL,
+		    "bit %d of %s: KVM_SET_XSAVE succeeded, or errno %d", bit, what, errno);
+	after = get_xsave(m);
+	TEST_ASSERT(xfd_same(before, after, size),
+		    "bit %d of %s: the vCPU's state is another than before", bit, what);
+	free(before);
+	free(after);
+	check_msrs(m);
+	run(m);
+}
+
+static void fail_at_bits(struct machine *m, struct kvm_xsave *image, void *field, int bits,
+			 int step, u64 valid, const char *what)
+{
+	u8 *bytes = field;
+	int i;
+
+	for (i = 0; i < bits; i += step) {
+		if (i < 64 && valid & BIT_ULL(i))
+			continue;
+		bytes[i / 8] ^= BIT(i % 8);
+		fail(m, image, what, i);
+		bytes[i / 8] ^= BIT(i % 8);
+	}
+}
+
+static void failed_set_xsave(const void *arg)
+{
+	static const u64 needs_mxcsr[] = {
+		XFEATURE_MASK_FP, XFEATURE_MASK_SSE, XFEATURE_MASK_YMM,
+	};
+	const struct failed_case *c = arg;
+	struct xstate_header *header;
+	struct kvm_xsave *image;
+	struct machine m;
+	u64 valid;
+	u32 size;
+	u8 *end;
+	int i;
+
+	create(&m, c->state, c->xstate);
+	run(&m);
+	size = xfd_image_size(m.vm);
+
+	/* Right before an inaccessible page: an image may be cut short. */
+	end = mmap(NULL, 8 * getpagesize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		   -1, 0);
+	TEST_ASSERT(end != MAP_FAILED, "out of memory");
+	end += 7 * getpagesize();
+	TEST_ASSERT(!munmap(end, getpagesize()), "munmap() failed");
+	image = (struct kvm_xsave *)(end - size);
+	vcpu_xsave2_get(m.vcpu, image);
+
+	/* Other tiles than the vCPU's, if any. */
+	xfd_image_put_tiles(image, 2, 1);
+	header = xfd_image_header(image);
+	valid = header->xstate_bv | kvm_cpu_supported_xcr0();
+
+	fail_at_bits(&m, image, &header->xstate_bv, 64, 1, valid, "XSTATE_BV");
+	fail_at_bits(&m, image, &header->xcomp_bv, 64, 1, 0, "XCOMP_BV");
+	fail_at_bits(&m, image, header->reserved, sizeof(header->reserved) * 8, 7, 0,
+		     "the header's reserved bytes");
+
+	valid = header->xstate_bv;
+	for (i = 0; i < ARRAY_SIZE(needs_mxcsr); i++) {
+		header->xstate_bv = needs_mxcsr[i] | XFEATURE_MASK_XTILE;
+		fail_at_bits(&m, image, xfd_image_mxcsr(image), 32, 1, mxcsr_mask(), "MXCSR");
+	}
+	header->xstate_bv = valid;
+
+	for (i = 1; i <= size; i += size / 8) {
+		struct kvm_xsave *cut = (struct kvm_xsave *)(end - size + i);
+
+		TEST_ASSERT(__vcpu_ioctl(m.vcpu, KVM_SET_XSAVE, cut) == -1 && errno == EFAULT,
+			    "KVM_SET_XSAVE of %u bytes: errno %d", size - i, errno);
+		run(&m);
+	}
+
+	/* And what was changed back is accepted. */
+	set_xsave(&m, image, 2);
+	run(&m);
+	kvm_vm_free(m.vm);
+}
+
+/*
+ * KVM_CAP_X86_XFD_XSTATE.
+ */
+static int enable_cap(struct kvm_vm *vm, u32 flags, u64 arg)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_XFD_XSTATE,
+		.flags = flags,
+		.args = { arg },
+	};
+
+	return __vm_ioctl(vm, KVM_ENABLE_CAP, &cap) ? errno : 0;
+}
+
+static void capability(const void *arg)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_XFD_XSTATE };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *other;
+	struct machine m;
+	int fd;
+
+	fd = open_kvm_dev_path_or_exit();
+	TEST_ASSERT_EQ(ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_XFD_XSTATE), 0);
+	close(fd);
+
+	create(&m, DORMANT, false);
+	TEST_ASSERT_EQ(vm_check_cap(m.vm, KVM_CAP_X86_XFD_XSTATE), attached);
+
+	/* Refused, which changes nothing. */
+	TEST_ASSERT_EQ(enable_cap(m.vm, 0, 1), EINVAL);
+	TEST_ASSERT_EQ(enable_cap(m.vm, 0, ~0ull), EINVAL);
+	TEST_ASSERT_EQ(enable_cap(m.vm, 1, 0), EINVAL);
+	TEST_ASSERT(__vcpu_ioctl(m.vcpu, KVM_ENABLE_CAP, &cap) == -1 && errno == EINVAL,
+		    "KVM_ENABLE_CAP of a vCPU: errno %d", errno);
+	free(get_xsave(&m));
+	run(&m);
+	if (!attached) {
+		TEST_ASSERT_EQ(enable_cap(m.vm, 0, 0), EINVAL);
+		free(get_xsave(&m));
+		kvm_vm_free(m.vm);
+		return;
+	}
+
+	/* Enabled, at any time, more than once; for this VM. */
+	other = vm_create_with_one_vcpu(&vcpu, guest_code);
+	TEST_ASSERT_EQ(enable_cap(m.vm, 0, 0), 0);
+	m.rules.xstate = true;
+	TEST_ASSERT_EQ(xfd_model_get_xsave(&m.model, &m.rules), 1);
+	free(get_xsave(&m));
+	run(&m);
+	TEST_ASSERT_EQ(enable_cap(m.vm, 0, 0), 0);
+	TEST_ASSERT_EQ(vm_check_cap(m.vm, KVM_CAP_X86_XFD_XSTATE), 1);
+	TEST_ASSERT_EQ(enable_cap(m.vm, 0, 1), EINVAL);
+	free(get_xsave(&m));
+	kvm_vm_free(m.vm);
+
+	m.vm = other;
+	m.vcpu = vcpu;
+	m.rules.xstate = false;
+	m.model = states[DORMANT];
+	xfd_patterns_fill(m.vm);
+	run(&m);
+	free(get_xsave(&m));
+	kvm_vm_free(m.vm);
+}
+
+/* Only ordinary VMs are attached: firmware, or nobody, sees the registers of others. */
+static void capability_of_protected_vm(const void *arg)
+{
+	struct kvm_vm *vm;
+
+	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM)))
+		xfd_skip("no KVM_X86_SW_PROTECTED_VM");
+	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
+	TEST_ASSERT_EQ(vm_check_cap(vm, KVM_CAP_X86_XFD_XSTATE), 0);
+	TEST_ASSERT_EQ(enable_cap(vm, 0, 0), EINVAL);
+	kvm_vm_free(vm);
+}
+
+/*
+ * Bits that CPUID.(0DH,i).ECX[2] does not enumerate for the guest.
+ */
+static void guest_masks(u64 mask)
+{
+	int i, round;
+
+	/* With the first value other than 0, accesses may cease to exit. */
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < 64; i++) {
+			if (mask & BIT_ULL(i))
+				continue;
+			GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD, BIT_ULL(i)), GP_VECTOR);
+			GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD, BIT_ULL(i) | mask), GP_VECTOR);
+			GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD_ERR, BIT_ULL(i)), GP_VECTOR);
+			GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD_ERR, BIT_ULL(i) | mask),
+					GP_VECTOR);
+		}
+		GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), round ? mask : 0);
+		GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), round ? mask : 0);
+		GUEST_SYNC(0);
+		GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD, mask), 0);
+		GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD_ERR, mask), 0);
+	}
+	GUEST_DONE();
+}
+
+static void masks(const void *arg)
+{
+	u64 mask = xfd_cpuid_mask();
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i, round;
+
+	vm = vm_create_with_one_vcpu(&vcpu, guest_masks);
+	vcpu_args_set(vcpu, 1, mask);
+	for (round = 0; round < 2; round++) {
+		TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
+		for (i = 0; i < 64; i++) {
+			if (mask & BIT_ULL(i))
+				continue;
+			TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_IA32_XFD, BIT_ULL(i)), 0);
+			TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_IA32_XFD, BIT_ULL(i) | mask), 0);
+			TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, BIT_ULL(i)), 0);
+			TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, BIT_ULL(i) | mask), 0);
+		}
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD), round ? mask : 0);
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR), round ? mask : 0);
+	}
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
+	kvm_vm_free(vm);
+}
+
+/*
+ * A guest whose CPUID has no XFD has no such MSRs.
+ */
+static void guest_without_xfd(void)
+{
+	u64 value;
+	int round;
+
+	for (round = 0; round < 2; round++) {
+		GUEST_ASSERT_EQ(rdmsr_safe(MSR_IA32_XFD, &value), GP_VECTOR);
+		GUEST_ASSERT_EQ(rdmsr_safe(MSR_IA32_XFD_ERR, &value), GP_VECTOR);
+		GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD, 0), GP_VECTOR);
+		GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD_ERR, 0), GP_VECTOR);
+		GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD, XFD_TILEDATA), GP_VECTOR);
+		GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD_ERR, XFD_TILEDATA), GP_VECTOR);
+		GUEST_SYNC(0);
+	}
+	GUEST_DONE();
+}
+
+static void no_xfd_in_cpuid(const void *arg)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = vm_create_with_one_vcpu(&vcpu, guest_without_xfd);
+	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_XFD);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
+	kvm_vm_free(vm);
+}
+
+/* Nor has it if userspace set them while it was to have XFD. */
+static void xfd_taken_away(const void *arg)
+{
+	u64 xfd = *(const u64 *)arg;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	if (stock)
+		xfd_skip("known: stock passes XFD through to this guest");
+
+	vm = vm_create_with_one_vcpu(&vcpu, guest_without_xfd);
+	vcpu_set_msr(vcpu, MSR_IA32_XFD, xfd);
+	vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, XFD_TILEDATA);
+	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_XFD);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
+	/* Userspace has access as before. */
+	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD), xfd);
+	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR), XFD_TILEDATA);
+	vcpu_set_msr(vcpu, MSR_IA32_XFD, XFD_TILEDATA - xfd);
+	vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, 0);
+	vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, XFD_TILEDATA);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
+	kvm_vm_free(vm);
+}
+
+/*
+ * Before KVM_SET_CPUID2 a vCPU has neither XFD nor tiles; and KVM_SET_CPUID2
+ * once more, with the same, is of no consequence.
+ */
+static void before_cpuid(const void *arg)
+{
+	bool xstate = *(const bool *)arg;
+	struct kvm_x86_state *saved;
+	struct kvm_xsave *image;
+	struct machine m;
+	u64 tiles;
+
+	create(&m, DORMANT, xstate);
+	tiles = xfd_model_get_xsave(&m.model, &m.rules);
+	image = get_xsave(&m);
+	recreate_without_vcpu(&m, &saved);
+	m.vcpu = __vm_vcpu_add(m.vm, 0);
+
+	vcpu_set_msr(m.vcpu, MSR_IA32_XFD, 0);
+	vcpu_set_msr(m.vcpu, MSR_IA32_XFD_ERR, 0);
+	TEST_ASSERT_EQ(_vcpu_set_msr(m.vcpu, MSR_IA32_XFD, XFD_TILEDATA), 0);
+	TEST_ASSERT_EQ(_vcpu_set_msr(m.vcpu, MSR_IA32_XFD_ERR, XFD_TILEDATA), 0);
+	xfd_image_put_tiles(image, 2, 1);
+	TEST_ASSERT(__vcpu_ioctl(m.vcpu, KVM_SET_XSAVE, image) == -1 && errno == EINVAL,
+		    "KVM_SET_XSAVE took tiles for a vCPU without CPUID, or errno is %d", errno);
+	xfd_image_put_tiles(image, tiles, 1);
+
+	vcpu_init_cpuid(m.vcpu, kvm_get_supported_cpuid());
+	set_msrs(&m, &states[PENDING]);
+	vcpu_set_cpuid(m.vcpu);
+	check_msrs(&m);
+	set_xsave(&m, image, tiles);
+	vcpu_set_cpuid(m.vcpu);
+	check_msrs(&m);
+	free(get_xsave(&m));
+
+	load_other_state(m.vcpu, saved);
+	vcpu_set_cpuid(m.vcpu);
+	run(&m);
+	free(image);
+	kvm_vm_free(m.vm);
+}
+
+static const struct xfd_test more_tests[] = {
+	{ .name = "capability", .fn = capability },
+	{ .name = "capability_of_protected_vm", .fn = capability_of_protected_vm },
+	{ .name = "masks", .fn = masks },
+	{ .name = "no_xfd_in_cpuid", .fn = no_xfd_in_cpuid },
+	{ .name = "xfd_taken_away.armed", .fn = xfd_taken_away, .arg = &states[ARMED].xfd },
+	{ .name = "xfd_taken_away.live", .fn = xfd_taken_away, .arg = &states[LIVE].xfd },
+	{ .name = "before_cpuid", .fn = before_cpuid, .arg = &(bool){ false } },
+	{ .name = "before_cpuid.xstate", .fn = before_cpuid, .arg = &(bool){ true } },
+};
+
+#define NR_RESTORES	(NR_STATES * NR_ORDERS * NR_TARGETS * NR_IMAGES * 2)
+#define NR_FAILED	(NR_STATES * 2)
+
+static struct restore_case restores[NR_RESTORES];
+static struct failed_case failed[NR_FAILED];
+static struct xfd_test tests[NR_RESTORES + NR_FAILED + ARRAY_SIZE(more_tests)];
+
+static bool ends_with(const char *name, const char *end)
+{
+	size_t n = strlen(name), m = strlen(end);
+
+	return n >= m && !strcmp(name + n - m, end);
+}
+
+static int all_tests(void)
+{
+	int i, n = 0;
+	char *name;
+
+	for (i = 0; i < ARRAY_SIZE(more_tests); i++) {
+		if (attached || !ends_with(more_tests[i].name, ".xstate"))
+			tests[n++] = more_tests[i];
+	}
+	for (i = 0; i < NR_RESTORES; i++) {
+		struct restore_case *c = &restores[i];
+
+		c->state = i % NR_STATES;
+		c->order = i / NR_STATES % NR_ORDERS;
+		c->target = i / NR_STATES / NR_ORDERS % NR_TARGETS;
+		c->image = i / NR_STATES / NR_ORDERS / NR_TARGETS % NR_IMAGES;
+		c->xstate = i / NR_STATES / NR_ORDERS / NR_TARGETS / NR_IMAGES;
+		if ((c->xstate && !attached) || (stock && oopses_stock(c)))
+			continue;
+		TEST_ASSERT(asprintf(&name, "restore.%s.%s.%s.%s%s", image_names[c->image],
+				     target_names[c->target], order_names[c->order],
+				     state_names[c->state], c->xstate ? ".xstate" : "") > 0,
+			    "out of memory");
+		tests[n++] = (struct xfd_test){ .name = name, .fn = restore, .arg = c };
+	}
+	for (i = 0; i < NR_FAILED; i++) {
+		struct failed_case *c = &failed[i];
+
+		c->state = i % NR_STATES;
+		c->xstate = i / NR_STATES;
+		if (c->xstate && !attached)
+			continue;
+		TEST_ASSERT(asprintf(&name, "failed_set_xsave.%s%s", state_names[c->state],
+				     c->xstate ? ".xstate" : "") > 0, "out of memory");
+		tests[n++] = (struct xfd_test){ .name = name, .fn = failed_set_xsave, .arg = c };
+	}
+	return n;
+}
+
+int main(int argc, char *argv[])
+{
+	const char *why, *only = NULL;
+	int i, n;
+
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--unattached"))
+			attached = false;
+		else if (!strcmp(argv[i], "--stock"))
+			attached = !(stock = true);
+		else
+			only = argv[i];
+	}
+
+	ksft_print_header();
+	why = xfd_require_amx();
+	if (why)
+		ksft_exit_skip("%s\n", why);
+
+	n = all_tests();
+	ksft_set_plan(only ? 1 : n);
+	for (i = 0; i < n; i++) {
+		if (!only || !strcmp(only, tests[i].name))
+			xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
+	}
+	ksft_finished();
+}
