@@ -39,14 +39,14 @@ lab_bad=$((1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))
 # Complains in the kernel's log if the kernel has got such a bit since the last call, or lockdep has
 # turned itself off: a complaint that the lab does not know by its words is found like this.
 lab_look() {
-	lab_was=$(cat /tmp/.taint 2>/dev/null || echo 0)
+	lab_was=$(cat /etc/.taint 2>/dev/null || echo 0)
 	lab_is=$(($(cat /proc/sys/kernel/tainted) & lab_bad))
-	echo $lab_is >/tmp/.taint
+	echo $lab_is >/etc/.taint
 	if [ $((lab_is & ~lab_was)) -ne 0 ]; then
 		echo "BUG: lab: the kernel is tainted: $lab_was -> $lab_is" >/dev/kmsg
 	fi
-	if grep -q 'debug_locks: *0' /proc/lockdep_stats 2>/dev/null && [ ! -e /tmp/.lockdep ]; then
-		touch /tmp/.lockdep
+	if grep -q 'debug_locks: *0' /proc/lockdep_stats 2>/dev/null && [ ! -e /etc/.lockdep ]; then
+		touch /etc/.lockdep
 		echo "BUG: lab: lockdep has turned itself off" >/dev/kmsg
 	fi
 }
