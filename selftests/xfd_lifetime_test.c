@@ -732,11 +732,12 @@ static long unload_when_free(void)
  * Or loading and unloading, which wait for several grace periods, would mostly
  * be waiting.
  */
-static void expedite_rcu(void)
+static void expedite_rcu(bool expedite)
 {
 	FILE *f = fopen("/sys/kernel/rcu_expedited", "w");
 
-	TEST_ASSERT(f && fputs("1\n", f) >= 0 && !fclose(f), "/sys/kernel/rcu_expedited");
+	TEST_ASSERT(f && fprintf(f, "%d\n", expedite) > 0 && !fclose(f),
+		    "/sys/kernel/rcu_expedited");
 }
 
 /*
@@ -747,7 +748,7 @@ static long load_and_unload(struct load *vms)
 {
 	long i, attached, plain, refused = 0;
 
-	expedite_rcu();
+	expedite_rcu(true);
 	for (i = 0; i < cycles; i++) {
 		attached = READ_ONCE(vms->vms[1]);
 		load(xfd_strategies[i / 4 % ARRAY_SIZE(xfd_strategies)]);
@@ -760,6 +761,7 @@ static long load_and_unload(struct load *vms)
 		while (i % 8 == 7 && READ_ONCE(vms->vms[0]) == plain)
 			usleep(1000);
 	}
+	expedite_rcu(false);
 	return refused;
 }
 

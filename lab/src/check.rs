@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `lab check`: every test, on this machine and in emulated ones, as KTAP on stdout and as
-//! build/report/check.json.
+//! build/report/check.json (check-debug.json for the debug kernel).
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -103,7 +103,11 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     }) {
         ended?;
     }
-    results.finish(lab)
+    let report = match options.debug {
+        true => "check-debug.json",
+        false => "check.json",
+    };
+    results.finish(lab, report)
 }
 
 /// A machine's directory, with all that it needs built.

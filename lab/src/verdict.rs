@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What came of each test: the verdict, KTAP on stdout, and build/report/check.json.
+//! What came of each test: the verdict, KTAP on stdout, and a report.
 
 use std::sync::Mutex;
 
@@ -55,7 +55,7 @@ struct Row {
     result: Verdict,
 }
 
-/// The KTAP on stdout, and what becomes check.json.
+/// The KTAP on stdout, and what becomes the report.
 pub struct Results {
     rows: Mutex<Vec<Row>>,
 }
@@ -98,8 +98,8 @@ impl Results {
         });
     }
 
-    /// Writes check.json, prints the last line, and says whether all is well.
-    pub fn finish(self, lab: &Lab) -> Result<bool> {
+    /// Writes the report, prints the last line, and says whether all is well.
+    pub fn finish(self, lab: &Lab, report: &str) -> Result<bool> {
         let rows = self.rows.into_inner().unwrap_or_else(|e| e.into_inner());
         let count = |v: Verdict| rows.iter().filter(|r| r.result == v).count();
         let summary = Summary {
@@ -110,7 +110,7 @@ impl Results {
         };
         let mut json = serde_json::to_string_pretty(&summary)?;
         json.push('\n');
-        write_atomic(&lab.at("build/report/check.json"), json.as_bytes())?;
+        write_atomic(&lab.at("build/report").join(report), json.as_bytes())?;
         println!(
             "{} passed, {} failed, {} skipped",
             summary.passed, summary.failed, summary.skipped
