@@ -781,6 +781,23 @@ static void pkru_supervisor(void)
 	set_cr4(get_cr4() & ~X86_CR4_PKE);
 }
 
+/*
+ * A fault is delivered once, with the RSP before it, even if the host is interrupted
+ * just then.  #DE, as KVM intercepts #NM and #UD.
+ */
+static void fault_delivered_once(void)
+{
+	u64 before, after, i;
+
+	for (i = 0; i < 2000000; i++) {
+		asm volatile("mov %%rsp, %0" : "=r"(before));
+		GUEST_ASSERT_EQ(kvm_asm_safe("div %[zero]", "a"(0), "d"(0), [zero]"r"(0)),
+				KVM_MAGIC_DE_VECTOR);
+		asm volatile("mov %%rsp, %0" : "=r"(after));
+		GUEST_ASSERT_EQ(after, before);
+	}
+}
+
 struct rule {
 	void (*guest)(void);
 	void (*nm_handler)(struct ex_regs *regs);
@@ -858,6 +875,7 @@ static const struct xfd_test rules[] = {
 	RULE(rows_xsaves),
 	RULE(tilecfg_sttilecfg),
 	RULE(tilecfg_image),
+	RULE(fault_delivered_once),
 	/* Last: where it is broken it can take the host down. */
 	{
 		.name = "pkru_supervisor",
