@@ -577,10 +577,12 @@ static void l1_bad_msr_list(struct vmx_pages *vmx)
 /*
  * first_write_*
  */
-enum writer { BY_L1, BY_L2, BY_ENTRY_LIST, BY_EXIT_LIST, BY_USERSPACE, NR_WRITERS };
+enum writer {
+	BY_L1, BY_L2, BY_ENTRY_LIST, BY_BAD_ENTRY_LIST, BY_EXIT_LIST, BY_USERSPACE, NR_WRITERS
+};
 
 static const char * const writer_names[] = {
-	"l1", "l2", "entry_list", "exit_list", "userspace",
+	"l1", "l2", "entry_list", "bad_entry_list", "exit_list", "userspace",
 };
 
 /* Not SAVE_RESTORE: the vCPU of the new VM gets its first value from the host. */
@@ -603,7 +605,9 @@ static void write_if(enum writer writer)
 
 static void l2_first_write(void)
 {
-	check_values(control.variant == BY_ENTRY_LIST ? control.write : all_values[0]);
+	bool written = control.variant == BY_ENTRY_LIST || control.variant == BY_BAD_ENTRY_LIST;
+
+	check_values(written ? control.write : all_values[0]);
 	write_if(BY_L2);
 	if (control.variant == BY_USERSPACE) {
 		control.now = control.write;
@@ -616,6 +620,22 @@ static void l2_first_write(void)
 	vmcall();
 	meet_all(control.write);
 	vmcall();
+}
+
+/* VM-entry loads the MSR that is not to be 0, and fails at the other one. */
+static void fail_first_write(void)
+{
+	int first = control.write.msr[0] ? 0 : 1;
+
+	lists.entry_load[0] = (struct vmx_msr_entry){
+		.index = msrs[first], .value = control.write.msr[first],
+	};
+	lists.entry_load[1] = (struct vmx_msr_entry){ .index = msrs[!first], .value = BIT(0) };
+	use_lists(BIT(0));
+	run_l2(EXIT_REASON_MSR_LOAD_FAIL | EXIT_REASON_FAILED_VMENTRY);
+	GUEST_ASSERT_EQ(vmreadz(EXIT_QUALIFICATION), 2);
+	use_lists(0);
+	meet_all(control.write);
 }
 
 static void l1_first_write(struct vmx_pages *vmx)
@@ -632,6 +652,8 @@ static void l1_first_write(struct vmx_pages *vmx)
 		use_tiles();
 	check_values(all_values[0]);
 
+	if (control.variant == BY_BAD_ENTRY_LIST)
+		fail_first_write();
 	run_l2_to_vmcall();
 	write_if(BY_L1);
 	check_values(control.write);
@@ -689,7 +711,8 @@ static struct kvm_vcpu *move_to_new_vm(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
 static bool stock_fails(const struct scenario *s)
 {
 	return s->l1 == l1_first_write && s->write.msr[0] &&
-	       (s->variant == BY_L2 || s->variant == BY_ENTRY_LIST || s->variant == BY_USERSPACE);
+	       (s->variant == BY_L2 || s->variant == BY_ENTRY_LIST ||
+		s->variant == BY_BAD_ENTRY_LIST || s->variant == BY_USERSPACE);
 }
 
 static void run_scenario(const void *arg)
