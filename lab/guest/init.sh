@@ -35,8 +35,11 @@ for module in $(cat /lib/modules/order); do
 	if [ "$module" = kvm-intel.ko ] && ! grep -qw vmx /proc/cpuinfo; then
 		continue
 	fi
+	# As modprobe does: its parameters are those on the kernel's command line.
+	name=$(echo "${module%.ko}" | tr - _)
 	# shellcheck disable=SC2046 # parameters are words
-	if ! said=$(insmod "/lib/modules/$module" $(cat "/etc/$module" 2>/dev/null) 2>&1); then
+	if ! said=$(insmod "/lib/modules/$module" \
+		$(tr ' ' '\n' </proc/cmdline | sed -n "s/^$name\.//p") 2>&1); then
 		mark "failed insmod $module: $said"
 		finish 125
 	fi

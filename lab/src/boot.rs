@@ -121,13 +121,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
         added,
         cpus: options.cpus,
         memory: options.memory,
-        parameters: options.params.clone(),
+        parameters: workaround_parameters(options.emulator_unpatched, &options.params),
         without: workarounds(options.emulator_unpatched, &options.without),
-        kvm_intel: if options.emulator_unpatched {
-            "enable_apicv=0".into()
-        } else {
-            String::new()
-        },
         command: script(&options.command),
         timeout: Duration::from_secs(options.timeout),
         silence: Duration::from_secs(options.silence),
@@ -146,6 +141,14 @@ pub fn workarounds(unpatched: bool, without: &str) -> String {
         );
     }
     all.join(",")
+}
+
+/// The kernel's parameters, with those that the unpatched emulator needs.
+pub fn workaround_parameters(unpatched: bool, params: &str) -> String {
+    match unpatched {
+        true => format!("kvm_intel.enable_apicv=0 {params}"),
+        false => params.to_owned(),
+    }
 }
 
 fn own(path: &std::path::Path) -> Result<PathBuf> {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::boot::quoted;
+use crate::failure::Failure;
 use crate::kernel::Kind;
 
 /// selftests/list.toml
@@ -20,7 +21,22 @@ impl List {
     pub fn read(path: &Path) -> Result<List> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+        let list: List =
+            toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        match list
+            .test
+            .iter()
+            .find(|t| (t.expect == Expect::Crash) == t.oops.is_empty())
+        {
+            None => Ok(list),
+            Some(test) => Err(Failure::new(format!(
+                "{}: \"{}\": \"crash\" and \"oops\" need each other",
+                path.display(),
+                test.name
+            ))
+            .next("say what the kernel's oops says")
+            .into()),
+        }
     }
 }
 
@@ -41,6 +57,12 @@ pub struct Entry {
     pub emulator: EmulatorName,
     #[serde(default)]
     pub expect: Expect,
+    /// What the kernel's oops says before it panics as expected.
+    #[serde(default)]
+    pub oops: String,
+    /// Whether a part of it may be skipped.
+    #[serde(default)]
+    pub skips: bool,
     #[serde(default)]
     pub module: ModuleName,
     /// CPU features that the machine lacks.
@@ -65,6 +87,8 @@ impl Entry {
             cpus: one_cpu(),
             emulator: EmulatorName::default(),
             expect: Expect::default(),
+            oops: String::new(),
+            skips: false,
             module: ModuleName::default(),
             without: String::new(),
             params: String::new(),
@@ -125,7 +149,7 @@ pub enum ModuleName {
 pub enum Expect {
     #[default]
     Pass,
-    /// A negative control: the test must fail, by its own exit code.
+    /// A negative control: a part of the test must fail.
     Fail,
     /// The kernel must panic. Such a test has a machine to itself.
     Crash,
@@ -323,6 +347,7 @@ pub mod tests {
             command = "hole"
             kernels = ["stock"]
             expect = "crash"
+            oops = "unexpected x"
             [[test]]
             name = "release only"
             command = "measure"

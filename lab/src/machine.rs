@@ -34,11 +34,10 @@ pub struct Machine {
     pub cpus: u32,
     /// MiB
     pub memory: u32,
+    /// The kernel's, and those of KVM's modules: "kvm_intel.ept=0".
     pub parameters: String,
     /// Names of CPU features that the machine is to lack, as Bochs has them, by commas.
     pub without: String,
-    /// Parameters for KVM's VMX part, whether that is a module or built in.
-    pub kvm_intel: String,
     /// A script for the machine's sh.
     pub command: String,
     pub timeout: Duration,
@@ -155,7 +154,6 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
         0o644,
         machine.strategy.as_deref().unwrap_or(""),
     );
-    own.text("etc/kvm-intel.ko", 0o644, &machine.kvm_intel);
     own.directory("add");
     for file in &machine.added {
         let name = file.file_name().ok_or_else(|| {
@@ -171,14 +169,10 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
         }
         own.add(&format!("add/{}", name.to_string_lossy()), file)?;
     }
-    let built_in = match machine.kernel.has_kvm_built_in()? {
-        true => as_kernel_parameters(&machine.kvm_intel),
-        false => String::new(),
-    };
     // idle=halt: with two CPUs and the default idle loop tests stalled for a second now and then, with
     // this they did not. The emulator's MWAIT is the suspect; nobody has looked.
     let parameters = format!(
-        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {built_in}{}",
+        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {}",
         machine.parameters
     );
     let disk = image::make(
@@ -189,14 +183,6 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
     )?;
     fs::write(dir.join("bochsrc"), bochsrc(machine, &disk))?;
     Ok(dir)
-}
-
-/// Parameters of a module as the kernel's command line has them when it is built in.
-fn as_kernel_parameters(kvm_intel: &str) -> String {
-    kvm_intel
-        .split_whitespace()
-        .map(|p| format!("kvm_intel.{p} "))
-        .collect()
 }
 
 /// The packed part that all boots of one kernel share, kept in build/initramfs.
@@ -523,7 +509,6 @@ mod tests {
             memory: 1,
             parameters: String::new(),
             without: String::new(),
-            kvm_intel: String::new(),
             command: String::new(),
             timeout: Duration::from_millis(timeout),
             silence: Duration::from_millis(silence),
@@ -561,15 +546,6 @@ mod tests {
         let (outcome, _, _) = pretend(&script, 10_000, 300);
         assert_eq!(outcome.end, End::Exit(0));
         assert!(!outcome.powered_off);
-    }
-
-    #[test]
-    fn parameters_of_a_built_in_kvm_go_to_the_kernel() {
-        assert_eq!(
-            as_kernel_parameters("enable_apicv=0 nested=1"),
-            "kvm_intel.enable_apicv=0 kvm_intel.nested=1 "
-        );
-        assert_eq!(as_kernel_parameters(""), "");
     }
 
     #[test]

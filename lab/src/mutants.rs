@@ -14,8 +14,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::check;
+use crate::emulator;
 use crate::failure::{self, Failure};
 use crate::kernel::{self, Kernel};
+use crate::kmod;
 use crate::layout::{write_atomic, Lab};
 use crate::list::{self, EmulatorName, Entry, Group, Guest, List, ModuleName};
 use crate::machine::{self, End, Machine};
@@ -27,7 +29,7 @@ use crate::series::{self, remove};
 use crate::source;
 use crate::stamp::{self, Fingerprint};
 use crate::step::Step;
-use crate::verdict::Verdict;
+use crate::verdict::{failed_itself, Verdict};
 use crate::watch::{Seen, Watch};
 
 #[derive(clap::Args)]
@@ -161,27 +163,27 @@ fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> Found {
     if !seen.began {
         return Found::Invalid("the machine did not come as far as the test".into());
     }
-    let not_ok = seen.output.iter().any(|l| l.starts_with("not ok "));
     let by_test = match seen.status {
-        Some(0) if not_ok => Some("not ok".to_owned()),
-        Some(0 | 4) | None => None,
         Some(137) => Some("timeout".to_owned()),
-        // Not found, or not executable: the test did not run.
-        Some(status @ (125..=127)) => {
-            return Found::Invalid(format!("exit status {status}: the test did not start"))
+        Some(status) if failed_itself(&seen.output) => {
+            Some(format!("not ok, exit status {status}"))
         }
-        Some(status) => Some(format!("exit status {status}")),
+        _ => None,
     };
     let by_kernel = match (end, seen.status) {
         (End::Panic, _) => Some("panic".to_owned()),
         (End::Timeout | End::Silent | End::Died, None) => Some("the machine hangs".to_owned()),
         _ => splats.first().map(|s| format!("splat: {s}")),
     };
-    let skipped = seen.status == Some(4);
     match (expect, by_test, by_kernel) {
         (Expect::Fail, Some(how), _) | (Expect::Crash, _, Some(how)) => Found::Killed(how),
-        (_, None, None) if skipped => Found::Survived("skipped".into()),
-        (_, None, None) => Found::Survived("passed".into()),
+        (_, None, None) => match seen.status {
+            Some(4) => Found::Survived("skipped".into()),
+            Some(status) if status != 0 => {
+                Found::Invalid(format!("exit status {status}, but nothing is \"not ok\""))
+            }
+            _ => Found::Survived("passed".into()),
+        },
         (Expect::Fail, None, Some(how)) => {
             Found::Survived(format!("{how}, but it says \"Expect: fail\""))
         }
@@ -361,8 +363,11 @@ impl Base {
     fn build(lab: &Lab, kind: kernel::Kind) -> Result<Base> {
         let kernel = kernel::build(lab, kind)?;
         let module = module::build(lab, &kernel, module::Kind::Shipped)?;
-        let mut print = Fingerprint::new("base").file(&kernel.image())?;
-        for file in kernel.modules()?.iter().chain([&module]) {
+        let mut print = Fingerprint::new("base")
+            .file(&kernel.image())?
+            .file(&emulator::build(lab, emulator::Kind::Patched)?)?;
+        let of_tests = kmod::build(lab, &kernel)?;
+        for file in kernel.modules()?.iter().chain([&module]).chain(&of_tests) {
             print = print.file(file)?;
         }
         for program in selftests::programs(&selftests::build(lab)?)? {
@@ -699,31 +704,35 @@ mod tests {
         let killed = |found| matches!(found, Found::Killed(_));
         let survived = |found| matches!(found, Found::Survived(_));
         let invalid = |found| matches!(found, Found::Invalid(_));
-        assert!(killed(judge(fail, &seen(Some(1), &[]), &exit, &[])));
-        assert!(killed(judge(fail, &seen(Some(1), &[]), &exit, &splat)));
-        assert!(killed(judge(fail, &seen(Some(137), &[]), &exit, &[])));
+        let one = |status, line| seen(status, &[line]);
+        assert!(killed(judge(fail, &one(Some(1), "not ok 1 x"), &exit, &[])));
         assert!(killed(judge(
             fail,
-            &seen(Some(0), &["not ok 1 x"]),
+            &one(Some(1), "not ok 1 x"),
             &exit,
-            &[]
+            &splat
         )));
+        assert!(killed(judge(fail, &one(Some(0), "not ok 1 x"), &exit, &[])));
+        assert!(killed(judge(fail, &seen(Some(137), &[]), &exit, &[])));
         assert!(killed(judge(crash, &seen(Some(0), &[]), &exit, &splat)));
+        assert!(killed(judge(crash, &seen(Some(1), &[]), &exit, &splat)));
         assert!(killed(judge(crash, &seen(None, &[]), &End::Panic, &splat)));
         assert!(killed(judge(crash, &seen(None, &[]), &End::Silent, &[])));
 
+        assert!(survived(judge(fail, &one(Some(0), "ok 1 x"), &exit, &[])));
+        assert!(survived(judge(fail, &seen(Some(4), &[]), &exit, &[])));
+        assert!(survived(judge(fail, &seen(None, &[]), &End::Panic, &splat)));
         assert!(survived(judge(
-            fail,
-            &seen(Some(0), &["ok 1 x"]),
+            crash,
+            &one(Some(1), "not ok 1 x"),
             &exit,
             &[]
         )));
-        assert!(survived(judge(fail, &seen(Some(4), &[]), &exit, &[])));
-        assert!(survived(judge(fail, &seen(None, &[]), &End::Panic, &splat)));
-        assert!(survived(judge(crash, &seen(Some(1), &[]), &exit, &[])));
         assert!(survived(judge(crash, &seen(Some(0), &[]), &exit, &[])));
 
+        // The test could not be started, or could not start its parts.
         assert!(invalid(judge(fail, &seen(Some(127), &[]), &exit, &[])));
+        assert!(invalid(judge(fail, &seen(Some(1), &[]), &exit, &[])));
         let before = Seen::default();
         assert!(invalid(judge(crash, &before, &End::Panic, &splat)));
     }

@@ -153,7 +153,6 @@ pub fn run(lab: &Lab) -> Result<()> {
                 memory: 1024,
                 parameters: String::new(),
                 without: String::new(),
-                kvm_intel: String::new(),
                 command: script(first, list, part),
                 timeout: Duration::from_secs(600),
                 silence: Duration::from_secs(180),

@@ -42,7 +42,9 @@ pub struct Options {
     on: Vec<String>,
 }
 
-/// lab/config/upstream.toml
+const LIMITS: &str = "lab/config/upstream.toml";
+
+/// What LIMITS has.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Limits {
@@ -246,12 +248,22 @@ type Results = BTreeMap<String, Ran>;
 pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
-    let limits = Limits::read(&lab.at("lab/config/upstream.toml"))?;
+    let limits = Limits::read(&lab.at(LIMITS))?;
     let output = build(lab)?;
     let mut programs = programs(lab, &output, &limits)?;
     programs.retain(|p| {
         options.only.is_empty() || options.only.iter().any(|w| p.name.contains(w.as_str()))
     });
+    if programs.is_empty() {
+        return Err(
+            Failure::new(format!("no program is named {}", options.only.join(" or ")))
+                .next(format!(
+                    "the names are in {}",
+                    lab.shown(&output.join("list"))
+                ))
+                .into(),
+        );
+    }
     let columns = columns(lab, &options.on)?;
     // All of them, so that a script finds the program that it is about.
     let files = crate::selftests::programs(&output)?;
@@ -275,13 +287,16 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         results.insert(column.name.as_str(), found?);
     }
     let report = Report::new(&columns, &programs, &results)?;
-    let path = lab.at("build/report/upstream.json");
-    let mut json = serde_json::to_string_pretty(&report)?;
-    json.push('\n');
-    write_atomic(&path, json.as_bytes())?;
     println!("{}", report.table());
-    eprintln!("lab: {} is written", lab.shown(&path));
-    Ok(report.changed.is_empty())
+    // A report of a few programs, or kernels, would pass for that of all.
+    if options.only.is_empty() && options.on.is_empty() {
+        let path = lab.at("build/report/upstream.json");
+        let mut json = serde_json::to_string_pretty(&report)?;
+        json.push('\n');
+        write_atomic(&path, json.as_bytes())?;
+        eprintln!("lab: {} is written", lab.shown(&path));
+    }
+    Ok(report.changed.is_empty() && report.unfinished.is_empty())
 }
 
 /// Builds upstream's tests with upstream's own makefile, static, from the pristine source.
@@ -406,7 +421,7 @@ fn programs(lab: &Lab, output: &Path, limits: &Limits) -> Result<Vec<Program>> {
     let unknown = limits.unknown(&names);
     if !unknown.is_empty() {
         return Err(Failure::new(format!(
-            "lab/config/upstream.toml names programs that there are not: {}",
+            "{LIMITS} names programs that there are not: {}",
             unknown.join(" ")
         ))
         .next(format!(
@@ -548,7 +563,6 @@ impl Runner<'_> {
             memory: self.memory,
             parameters: String::new(),
             without: String::new(),
-            kvm_intel: String::new(),
             command: script(todo),
             // A machine's second can take several of ours.
             timeout: Duration::from_secs(600 + 5 * sum),
@@ -676,6 +690,8 @@ struct Report<'a> {
     columns: Vec<&'a str>,
     /// Programs whose result with a strategy is another one than without the module: "program: strategy".
     changed: Vec<String>,
+    /// Those that came to no result of their own, in the same way.
+    unfinished: Vec<String>,
     programs: Vec<Row<'a>>,
 }
 
@@ -718,6 +734,7 @@ impl<'a> Report<'a> {
                 None => String::new(),
             },
             changed: changed(&rows, &strategies),
+            unfinished: unfinished(&rows),
             columns: names,
             programs: rows,
         })
@@ -769,6 +786,14 @@ impl<'a> Report<'a> {
                 changed.join(", ")
             ),
         };
+        if !self.unfinished.is_empty() {
+            text += &format!(
+                "\n{} came to no result: {}. Give them what they need in {LIMITS}, or skip them there \
+                 and say why.",
+                self.unfinished.len(),
+                self.unfinished.join(", ")
+            );
+        }
         text
     }
 }
@@ -798,6 +823,19 @@ fn changed(rows: &[Row], strategies: &[&str]) -> Vec<String> {
             };
             if !same {
                 found.push(format!("{}: {strategy}", row.name));
+            }
+        }
+    }
+    found
+}
+
+/// The results that say nothing of the program.
+fn unfinished(rows: &[Row]) -> Vec<String> {
+    let mut found = Vec::new();
+    for row in rows {
+        for (kernel, ran) in &row.results {
+            if !matches!(ran.result, Verdict::Pass | Verdict::Fail | Verdict::Skip) {
+                found.push(format!("{}: {kernel}", row.name));
             }
         }
     }
@@ -883,6 +921,19 @@ mod tests {
             ["worse: lazy", "better: lazy", "missing: lazy"]
         );
         assert!(changed(&rows, &[]).is_empty());
+        assert!(unfinished(&rows).is_empty());
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_is_not_the_same_as_one_that_passes() {
+        let hung: &'static Ran = Box::leak(Box::new(ran(137, &[])));
+        let row = Row {
+            name: "slow",
+            skipped: None,
+            results: [("unloaded", hung), ("lazy", hung)].into(),
+        };
+        assert!(changed(std::slice::from_ref(&row), &["lazy"]).is_empty());
+        assert_eq!(unfinished(&[row]), ["slow: lazy", "slow: unloaded"]);
     }
 
     #[test]

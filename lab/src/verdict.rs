@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::layout::{write_atomic, Lab};
-use crate::list::Expect;
+use crate::list::{Entry, Expect};
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,14 +18,26 @@ pub enum Verdict {
 }
 
 /// The verdict on a test that ended with this status, and why when it is not passed.
-pub fn judge(expect: Expect, status: i32, splats: &[String]) -> (Verdict, Option<String>) {
+pub fn judge(
+    entry: &Entry,
+    status: i32,
+    output: &[String],
+    splats: &[String],
+) -> (Verdict, Option<String>) {
     const SKIP: i32 = 4; // kselftest's
-    match (expect, status) {
+    let skipped = || output.iter().find(|l| l.contains("# SKIP"));
+    match (entry.expect, status) {
         (Expect::Pass, 0) if !splats.is_empty() => (
             Verdict::Failed,
             Some(format!("kernel splat: {}", splats[0])),
         ),
-        (Expect::Pass, 0) => (Verdict::Passed, None),
+        (Expect::Pass, 0) => match skipped() {
+            Some(line) if !entry.skips => (
+                Verdict::Failed,
+                Some(format!("a part of it was skipped: {line}")),
+            ),
+            _ => (Verdict::Passed, None),
+        },
         (Expect::Pass, SKIP) if splats.is_empty() => (Verdict::Skipped, None),
         (Expect::Pass, 137) => (
             Verdict::Failed,
@@ -41,12 +53,23 @@ pub fn judge(expect: Expect, status: i32, splats: &[String]) -> (Verdict, Option
                 "exit status {status}: killed or not started, where it must fail by itself"
             )),
         ),
+        (Expect::Fail, status) if !failed_itself(output) => (
+            Verdict::Failed,
+            Some(format!(
+                "exit status {status}, but no part of it says \"not ok\""
+            )),
+        ),
         (Expect::Fail, _) => (Verdict::Passed, None),
         (Expect::Crash, status) => (
             Verdict::Failed,
             Some(format!("exit status {status}, but the kernel must panic")),
         ),
     }
+}
+
+/// Whether a part of a test failed, which is not the same as that it could not run.
+pub fn failed_itself(output: &[String]) -> bool {
+    output.iter().any(|l| l.starts_with("not ok "))
 }
 
 #[derive(Serialize)]
@@ -98,8 +121,8 @@ impl Results {
         });
     }
 
-    /// Writes the report, prints the last line, and says whether all is well.
-    pub fn finish(self, lab: &Lab, report: &str) -> Result<bool> {
+    /// Writes the report if there is to be one, prints the last line, and says whether all is well.
+    pub fn finish(self, lab: &Lab, report: Option<&str>) -> Result<bool> {
         let rows = self.rows.into_inner().unwrap_or_else(|e| e.into_inner());
         let count = |v: Verdict| rows.iter().filter(|r| r.result == v).count();
         let summary = Summary {
@@ -108,9 +131,11 @@ impl Results {
             skipped: count(Verdict::Skipped),
             tests: &rows,
         };
-        let mut json = serde_json::to_string_pretty(&summary)?;
-        json.push('\n');
-        write_atomic(&lab.at("build/report").join(report), json.as_bytes())?;
+        if let Some(report) = report {
+            let mut json = serde_json::to_string_pretty(&summary)?;
+            json.push('\n');
+            write_atomic(&lab.at("build/report").join(report), json.as_bytes())?;
+        }
         println!(
             "{} passed, {} failed, {} skipped",
             summary.passed, summary.failed, summary.skipped
@@ -125,7 +150,12 @@ mod tests {
 
     #[test]
     fn exit_codes_become_verdicts() {
-        let verdict = |expect, status| judge(expect, status, &[]).0;
+        let entry = |expect| Entry {
+            expect,
+            ..Entry::new("x", "x")
+        };
+        let not_ok = ["not ok 1 x".to_owned()];
+        let verdict = |expect, status| judge(&entry(expect), status, &not_ok, &[]).0;
         assert_eq!(verdict(Expect::Pass, 0), Verdict::Passed);
         assert_eq!(verdict(Expect::Pass, 1), Verdict::Failed);
         assert_eq!(verdict(Expect::Pass, 4), Verdict::Skipped);
@@ -138,7 +168,20 @@ mod tests {
         assert_eq!(verdict(Expect::Fail, 137), Verdict::Failed);
         assert_eq!(verdict(Expect::Crash, 0), Verdict::Failed);
         let splat = ["WARNING".to_owned()];
-        assert_eq!(judge(Expect::Pass, 0, &splat).0, Verdict::Failed);
-        assert_eq!(judge(Expect::Pass, 4, &splat).0, Verdict::Failed);
+        let pass = entry(Expect::Pass);
+        assert_eq!(judge(&pass, 0, &[], &splat).0, Verdict::Failed);
+        assert_eq!(judge(&pass, 4, &[], &splat).0, Verdict::Failed);
+        // It failed to start its parts.
+        let fail = entry(Expect::Fail);
+        assert_eq!(judge(&fail, 1, &[], &[]).0, Verdict::Failed);
+    }
+
+    #[test]
+    fn parts_are_skipped_only_where_the_list_says_so() {
+        let skip = ["ok 1 a".to_owned(), "ok 2 # SKIP b".to_owned()];
+        let mut entry = Entry::new("x", "x");
+        assert_eq!(judge(&entry, 0, &skip, &[]).0, Verdict::Failed);
+        entry.skips = true;
+        assert_eq!(judge(&entry, 0, &skip, &[]).0, Verdict::Passed);
     }
 }

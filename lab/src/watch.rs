@@ -142,7 +142,7 @@ impl<'a> Watch<'a> {
 
     fn report(&self, test: &Guest, status: i32) -> Reported {
         let seen = &self.seen[test.id.as_str()];
-        let (verdict, why) = judge(test.entry.expect, status, &seen.splats);
+        let (verdict, why) = judge(&test.entry, status, &seen.output, &seen.splats);
         let mut diagnostics = Vec::new();
         if let Some(why) = why {
             let from = seen.output.len().saturating_sub(15);
@@ -172,7 +172,8 @@ impl<'a> Watch<'a> {
                 Some(status) => self.report(test, status),
                 None if test.entry.expect == Expect::Crash
                     && seen.began
-                    && outcome.end == End::Panic =>
+                    && outcome.end == End::Panic
+                    && outcome.splats.iter().any(|s| s.contains(&test.entry.oops)) =>
                 {
                     (test.id.clone(), Verdict::Passed, Vec::new())
                 }
@@ -362,10 +363,18 @@ mod tests {
         let (group, tests) = all.iter().find(|(g, _)| g.alone.is_some()).unwrap();
         let mut watch = Watch::new(tests);
         watch.told(Told::Mark(&format!("test {}", tests[0].id)));
-        let rows = watch.finish(&outcome(End::Panic), group);
+        let panic = |why: &str| {
+            let mut outcome = outcome(End::Panic);
+            outcome.splats = vec![why.to_owned(), "Kernel panic - not syncing: x".to_owned()];
+            outcome
+        };
+        let right = panic(&format!("[ 1.0] Oops: {}: 0000", tests[0].entry.oops));
+        let rows = watch.finish(&right, group);
         assert_eq!((rows.len(), rows[0].1), (1, Verdict::Passed));
-        // Not when the panic came before the test.
-        let rows = Watch::new(tests).finish(&outcome(End::Panic), group);
+        // Not by another panic, or by one that came before the test.
+        let rows = watch.finish(&panic("BUG: y"), group);
+        assert_eq!(rows[0].1, Verdict::Failed);
+        let rows = Watch::new(tests).finish(&right, group);
         assert_eq!(rows[0].1, Verdict::Failed);
     }
 }
