@@ -744,12 +744,12 @@ static void expedite_rcu(bool expedite)
  * It stays until an attached VM is gone, or is there, and then twice not at all;
  * and it stays away until a VM without it is gone.
  */
-static long load_and_unload(struct load *vms)
+static long load_and_unload(struct load *vms, long times)
 {
 	long i, attached, plain, refused = 0;
 
 	expedite_rcu(true);
-	for (i = 0; i < cycles; i++) {
+	for (i = 0; i < times; i++) {
 		attached = READ_ONCE(vms->vms[1]);
 		load(xfd_strategies[i / 4 % ARRAY_SIZE(xfd_strategies)]);
 		while (i % 4 == 0 && READ_ONCE(vms->vms[1]) == attached)
@@ -770,33 +770,21 @@ static void start(struct load *l, void *(*fn)(void *))
 	TEST_ASSERT(!pthread_create(&l->thread, NULL, fn, l), "pthread_create()");
 }
 
-static void report_load(const struct load *vms, long refused)
+static void report_load(const struct load *vms, long refused, long times)
 {
-	printf("loaded %ld times, %ld refusals to unload, VMs: %ld attached, %ld not\n", cycles,
+	printf("loaded %ld times, %ld refusals to unload, VMs: %ld attached, %ld not\n", times,
 	       refused, vms->vms[1], vms->vms[0]);
-	TEST_ASSERT(vms->vms[1] >= cycles / 4 && vms->vms[0] >= cycles / 8 && refused > 0,
+	TEST_ASSERT(vms->vms[1] >= times / 4 && vms->vms[0] >= times / 8 && refused > 0,
 		    "not what this is to test");
 }
 
-static void module_comes_and_goes(const void *arg)
+static void come_and_go(long times)
 {
 	int second = xfd_cpu(1) < 0 ? 0 : 1;
 	struct load old = { .cpu = xfd_cpu(0) }, vms = { .cpu = xfd_cpu(second) };
-	struct memory before;
 	struct control *c;
 	struct kvm_vm *vm;
 	long refused;
-	int i;
-
-	/* Whatever is allocated once, is now. */
-	for (i = 0; i < ARRAY_SIZE(xfd_strategies); i++) {
-		load(xfd_strategies[i]);
-		vm = vm_create_with_one_vcpu(&old.vcpu, guest_tiles);
-		xfd_vcpu_run(old.vcpu);
-		kvm_vm_free(vm);
-		unload();
-	}
-	memory_read(&before);
 
 	vm = vm_create_with_one_vcpu(&old.vcpu, guest_all_states);
 	c = xfd_guest_ptr(vm, control);
@@ -806,7 +794,7 @@ static void module_comes_and_goes(const void *arg)
 		usleep(1000);
 	start(&vms, short_vms_fn);
 
-	refused = load_and_unload(&vms);
+	refused = load_and_unload(&vms, times);
 
 	WRITE_ONCE(vms.stop, true);
 	WRITE_ONCE(c->stop, 1);
@@ -814,7 +802,17 @@ static void module_comes_and_goes(const void *arg)
 	pthread_join(old.thread, NULL);
 	printf("the older VM made %lu rounds\n", c->rounds);
 	kvm_vm_free(vm);
-	report_load(&vms, refused);
+	report_load(&vms, refused, times);
+}
+
+static void module_comes_and_goes(const void *arg)
+{
+	struct memory before;
+
+	/* Whatever is allocated once, is now. */
+	come_and_go(4 * ARRAY_SIZE(xfd_strategies));
+	memory_read(&before);
+	come_and_go(cycles);
 	assert_memory(&before, cycles);
 }
 
@@ -828,10 +826,10 @@ static void unload_races_with_destruction(const void *arg)
 	unload();
 	memory_read(&before);
 	start(&vms, dying_vms_fn);
-	refused = load_and_unload(&vms);
+	refused = load_and_unload(&vms, cycles);
 	WRITE_ONCE(vms.stop, true);
 	pthread_join(vms.thread, NULL);
-	report_load(&vms, refused);
+	report_load(&vms, refused, cycles);
 	assert_memory(&before, cycles);
 }
 

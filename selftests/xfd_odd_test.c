@@ -14,6 +14,7 @@
  *	msr_filter_first  the same before the vCPU's first run
  *	msr_filter_vmm.*  the VMM denies all, and emulates them with KVM_{G,S}ET_MSRS
  *	debug_step.*	the VMM steps over a tile instruction
+ *	debug_first_write  or over the guest's first write of XFD, with tiles in use
  *	debug_hw_bp.*	and stops there at a breakpoint in DR0
  *	debug_sw_bp.*	or at an INT3
  *	smm.*		SMI, and RSM
@@ -389,7 +390,7 @@ static void guest_rounds(void)
 }
 
 /* debug_* */
-extern char debug_int3[], debug_tile_load[], debug_end[];
+extern char debug_int3[], debug_tile_load[], debug_end[], debug_first_write[];
 
 static noinline u8 debug_tile_load_safe(const u8 *data)
 {
@@ -416,6 +417,18 @@ static void guest_debug(void)
 		wrmsr(MSR_IA32_XFD_ERR, xfd_err);
 		check_state(state);
 	}
+	GUEST_DONE();
+}
+
+static void guest_debug_first_write(void)
+{
+	xfd_tiles_fill(&tiles, 1);
+	xfd_tiles_use(&tiles);
+	sync_with_host(SYNC_EVENT, 0, 0);
+	asm volatile("wrmsr\n"
+		     "debug_first_write:"
+		     : : "c"(MSR_IA32_XFD), "a"((u32)XFD_TILEDATA), "d"(0) : "memory");
+	check_state(XFD_DORMANT);
 	GUEST_DONE();
 }
 
@@ -958,6 +971,25 @@ static void run_debug(const struct scenario *s)
 	kvm_vm_free(m.vm);
 }
 
+/*
+ * KVM emulates that write, with the guest's registers in the CPU, and returns to
+ * the VMM before it enters the guest again.
+ */
+static void run_debug_first_write(const struct scenario *s)
+{
+	struct machine m;
+
+	create_machine(&m, s);
+	TEST_ASSERT_EQ(run_to_sync(&m), SYNC_EVENT);
+	do {
+		set_debug(m.vcpu, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP, NULL);
+	} while (run_to_debug(&m) != (u64)debug_first_write);
+	set_debug(m.vcpu, 0, NULL);
+	check_values(m.vcpu, XFD_TILEDATA, 0);
+	TEST_ASSERT_EQ(run_to_sync(&m), XFD_GUEST_DONE);
+	kvm_vm_free(m.vm);
+}
+
 /* reserved_bits, no_xfd, xfd_taken */
 static void run_reserved_bits(const struct scenario *s)
 {
@@ -1019,6 +1051,7 @@ static const struct {
 	{ "msr_filter_first", 0, { run_msr_filter, guest_msr_filter_first } },
 	{ "msr_filter_vmm", EACH_STATE, { run_msr_filter_vmm, guest_rounds } },
 	{ "debug_step", EACH_STATE, { run_debug, guest_debug, .variant = STEP } },
+	{ "debug_first_write", 0, { run_debug_first_write, guest_debug_first_write } },
 	{ "debug_hw_bp", EACH_STATE, { run_debug, guest_debug, .variant = HW_BP } },
 	{ "debug_sw_bp", EACH_STATE, { run_debug, guest_debug, .variant = SW_BP } },
 	{ "smm", EACH_STATE | EACH_EVENT, { run_smm, guest_rounds } },
