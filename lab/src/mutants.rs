@@ -133,6 +133,7 @@ impl Mutant {
     fn guest(&self, list: &List) -> (Group, Guest) {
         let listed = list.test.iter().find(|e| {
             e.name == self.test
+                && e.kernels.contains(&self.on)
                 && e.expect == list::Expect::Pass
                 && e.module == ModuleName::Module
                 && e.emulator == EmulatorName::Patched
@@ -674,8 +675,9 @@ mod tests {
     #[test]
     fn a_test_is_an_entry_of_the_list_or_a_command() {
         let list: List = toml::from_str(
-            "[[test]]\nname='switch'\ncommand='bad'\nkernels=[]\nexpect='fail'\n\
-             [[test]]\nname='switch'\ncommand='xfd_switch_test'\nkernels=[]\ntimeout=7\n",
+            "[[test]]\nname='switch'\ncommand='bad'\nkernels=['lazy']\nexpect='fail'\n\
+             [[test]]\nname='switch'\ncommand='of stock'\nkernels=['stock']\n\
+             [[test]]\nname='switch'\ncommand='xfd_switch_test'\nkernels=['lazy']\ntimeout=7\n",
         )
         .unwrap();
         let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\n";
