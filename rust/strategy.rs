@@ -5,7 +5,7 @@
 //! A guest's XFD and XFD_ERR are *live* while they are in the MSRs of its CPU and the kernel's
 //! copies of them are stale. The FPU core ends that whenever it saves the guest's registers, so a
 //! strategy cannot lose anything: it only chooses to look earlier. Nothing here knows about the
-//! kernel, so that it compiles on any host.
+//! kernel.
 
 /// Lets the CPU switch both MSRs by itself.
 #[path = "strategy/autoload.rs"]

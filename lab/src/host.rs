@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The tests that need no machine: the lab's and the model's own, rustfmt, clippy, checkpatch.
+//! The tests that need no machine: the lab's own, rustfmt, clippy, checkpatch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,57 +38,49 @@ fn program(lab: &Lab, log: &str, what: &str, next: &str, command: &mut Command) 
     Ok(())
 }
 
-fn cargo(lab: &Lab, manifest: &str, target: &str, arguments: &[&str]) -> Command {
+fn cargo(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command
         .arg(arguments[0])
         .arg("--manifest-path")
-        .arg(lab.at(manifest))
+        .arg(lab.at("lab/Cargo.toml"))
         .args(&arguments[1..])
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL");
     if arguments[0] != "fmt" {
-        command.env("CARGO_TARGET_DIR", lab.at(target));
+        command.env("CARGO_TARGET_DIR", lab.at("build/lab"));
     }
     command
 }
 
 pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     let mut tests = Vec::new();
-    for (crate_name, manifest, target) in [
-        ("lab", "lab/Cargo.toml", "build/lab"),
-        ("model", "model/Cargo.toml", "build/model"),
-    ] {
-        if !lab.at(manifest).exists() {
-            continue;
-        }
-        for (what, arguments) in [
-            ("unit tests", &["test", "--release"][..]),
-            ("rustfmt", &["fmt", "--check"][..]),
-            (
+    for (what, arguments) in [
+        ("unit tests", &["test", "--release"][..]),
+        ("rustfmt", &["fmt", "--check"][..]),
+        (
+            "clippy",
+            &[
                 "clippy",
-                &[
-                    "clippy",
-                    "--release",
-                    "--all-targets",
-                    "--",
-                    "-D",
-                    "warnings",
-                ][..],
-            ),
-        ] {
-            let name = format!("{crate_name}: {what}");
-            let log = format!("check-{crate_name}-{}", arguments[0]);
-            tests.push(host(name.clone(), move |lab| {
-                program(
-                    lab,
-                    &log,
-                    &name,
-                    "mend what the log shows",
-                    &mut cargo(lab, manifest, target, arguments),
-                )
-            }));
-        }
+                "--release",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ][..],
+        ),
+    ] {
+        let name = format!("lab: {what}");
+        let log = format!("check-lab-{}", arguments[0]);
+        tests.push(host(name.clone(), move |lab| {
+            program(
+                lab,
+                &log,
+                &name,
+                "mend what the log shows",
+                &mut cargo(lab, arguments),
+            )
+        }));
     }
     tests.push(host("module: rustfmt", |lab| {
         let tree = kernel::tree(lab, kernel::Kind::Stock)?;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Uses the FPU in the kernel while a guest's registers are loaded, and looks
- * there at what must not be seen of the guest.  For xfd_event_test only.
+ * there at what must not be seen of the guest.  For xfd_event_test and
+ * xfd_hole_sequences.
  *
  * Everything is a module parameter, below /sys/module/xfd_fpu_user/parameters:
  *
