@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `lab upstream`: the kernel tree's own x86 KVM selftests, all of them and unmodified, on the stock
-//! kernel, on the patched one without the module, and with each strategy; and whether a strategy
-//! changes the result of any.
+//! `lab upstream`: the kernel tree's own x86 KVM selftests, all of them and unmodified, on the patched
+//! kernel without the module and with each strategy; and whether a strategy changes the result of
+//! any.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,8 +37,8 @@ pub struct Options {
     /// Run them again, even where there is a result already
     #[arg(long)]
     again: bool,
-    /// Only on this kernel: stock, unloaded, or a strategy (may be repeated; unloaded is always there)
-    #[arg(long, value_name = "KERNEL")]
+    /// Only with this strategy, or "unloaded" (may be repeated; unloaded is always there)
+    #[arg(long, value_name = "STRATEGY")]
     on: Vec<String>,
 }
 
@@ -214,7 +214,7 @@ fn parts(output: &[String]) -> Vec<String> {
     found
 }
 
-/// A kernel to run them on, and the module's strategy: a column of the table.
+/// The module's strategy, or its absence: a column of the table.
 struct Column {
     name: String,
     kernel: Kernel,
@@ -448,27 +448,18 @@ fn programs(lab: &Lab, output: &Path, limits: &Limits) -> Result<Vec<Program>> {
 fn columns(lab: &Lab, only: &[String]) -> Result<Vec<Column>> {
     let mut names = vec!["unloaded".to_owned()];
     names.extend(strategies(lab)?);
-    names.push("stock".into());
     if let Some(unknown) = only.iter().find(|o| !names.contains(o)) {
-        return Err(
-            Failure::new(format!("there is no kernel or strategy \"{unknown}\""))
-                .next(format!("there are {}", names.join(" ")))
-                .into(),
-        );
+        return Err(Failure::new(format!("there is no strategy \"{unknown}\""))
+            .next(format!("there are {}", names.join(" ")))
+            .into());
     }
     names.retain(|n| only.is_empty() || n == "unloaded" || only.contains(n));
     let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let kernel = kernel::build(lab, kernel::Kind::Patched)?;
     let mut columns = Vec::new();
     for name in names {
-        let kernel = kernel::build(
-            lab,
-            match name.as_str() {
-                "stock" => kernel::Kind::Stock,
-                _ => kernel::Kind::Patched,
-            },
-        )?;
         let module = match name.as_str() {
-            "stock" | "unloaded" => None,
+            "unloaded" => None,
             _ => Some(module::build(lab, &kernel, module::Kind::Shipped)?),
         };
         let mut print = Fingerprint::new("column")
@@ -480,7 +471,7 @@ fn columns(lab: &Lab, only: &[String]) -> Result<Vec<Column>> {
         }
         columns.push(Column {
             name,
-            kernel,
+            kernel: kernel.clone(),
             module,
             print: print.finish(),
         });
