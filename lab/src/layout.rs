@@ -213,3 +213,10 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))?;
     Ok(())
 }
+
+/// Writes a report, as [`write_atomic`] does.
+pub fn write_json(path: &Path, report: &impl serde::Serialize) -> Result<()> {
+    let mut json = serde_json::to_string_pretty(report)?;
+    json.push('\n');
+    write_atomic(path, json.as_bytes())
+}

@@ -11,7 +11,7 @@ use crate::console::Lines;
 use crate::emulator;
 use crate::failure::Failure;
 use crate::kernel;
-use crate::layout::{write_atomic, Lab};
+use crate::layout::{write_json, Lab};
 use crate::machine::{self, Machine, Outcome, Told};
 use crate::module;
 use crate::packages;
@@ -179,9 +179,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     wanted.extend(strategies);
     let report = all.report(patched.release()?, &wanted)?;
     let path = lab.at("build/report/run.json");
-    let mut json = serde_json::to_string_pretty(&report)?;
-    json.push('\n');
-    write_atomic(&path, json.as_bytes())?;
+    write_json(&path, &report)?;
     println!("{}\n{}\n", table::tables(&report), report.words());
     for goal in &report.goals {
         println!(

@@ -3,7 +3,7 @@
 //! kernel without the module and with each strategy; and whether a strategy changes the result of
 //! any.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ use crate::console::message;
 use crate::emulator;
 use crate::failure::Failure;
 use crate::kernel::{self, Kernel};
-use crate::layout::{write_atomic, Lab};
+use crate::layout::{write_json, Lab};
 use crate::list::{Entry, Guest};
 use crate::machine::{self, End, Machine, Outcome, Told};
 use crate::module;
@@ -52,19 +52,15 @@ struct Limits {
     cpus: u32,
     memory: u32,
     #[serde(default)]
-    program: Vec<Limit>,
+    skip: Vec<Skip>,
 }
 
-/// What one program needs that the others do not.
+/// A program that is not run.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Limit {
+struct Skip {
     name: String,
     why: String,
-    timeout: Option<u64>,
-    cpus: Option<u32>,
-    #[serde(default)]
-    skip: bool,
 }
 
 impl Limits {
@@ -74,24 +70,18 @@ impl Limits {
         toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 
-    fn of(&self, name: &str) -> Option<&Limit> {
-        self.program.iter().find(|p| p.name == name)
-    }
-
     /// Names that no program has.
     fn unknown<'a>(&'a self, names: &[String]) -> Vec<&'a str> {
-        let all = self.program.iter().map(|p| p.name.as_str());
+        let all = self.skip.iter().map(|p| p.name.as_str());
         all.filter(|n| !names.iter().any(|name| name == n))
             .collect()
     }
 }
 
-/// One of upstream's tests and how it is to be run.
+/// One of upstream's tests.
 struct Program {
     name: String,
     file: PathBuf,
-    timeout: u64,
-    cpus: u32,
     /// Why it is not run at all.
     skipped: Option<String>,
 }
@@ -233,11 +223,11 @@ impl Column {
     }
 
     /// Of a program on this kernel.
-    fn print_of(&self, program: &Program) -> Result<String> {
+    fn print_of(&self, program: &Program, limits: &Limits) -> Result<String> {
         Ok(Fingerprint::new("upstream")
             .text("column", &self.print)
-            .text("timeout", &program.timeout.to_string())
-            .text("cpus", &program.cpus.to_string())
+            .text("timeout", &limits.timeout.to_string())
+            .text("cpus", &limits.cpus.to_string())
             .file(&program.file)?
             .finish())
     }
@@ -277,7 +267,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
             column,
             emulator: &emulator,
             files: &files,
-            memory: limits.memory,
+            limits: &limits,
             composing: &composing,
         };
         runner.run(&programs, options.again)
@@ -291,9 +281,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     // A report of a few programs, or kernels, would pass for that of all.
     if options.only.is_empty() && options.on.is_empty() {
         let path = lab.at("build/report/upstream.json");
-        let mut json = serde_json::to_string_pretty(&report)?;
-        json.push('\n');
-        write_atomic(&path, json.as_bytes())?;
+        write_json(&path, &report)?;
         eprintln!("lab: {} is written", lab.shown(&path));
     }
     Ok(report.changed.is_empty() && report.unfinished.is_empty())
@@ -433,12 +421,10 @@ fn programs(lab: &Lab, output: &Path, limits: &Limits) -> Result<Vec<Program>> {
     Ok(names
         .into_iter()
         .map(|name| {
-            let limit = limits.of(&name);
+            let skip = limits.skip.iter().find(|s| s.name == name);
             Program {
                 file: output.join(&name),
-                timeout: limit.and_then(|l| l.timeout).unwrap_or(limits.timeout),
-                cpus: limit.and_then(|l| l.cpus).unwrap_or(limits.cpus),
-                skipped: limit.filter(|l| l.skip).map(|l| l.why.clone()),
+                skipped: skip.map(|s| s.why.clone()),
                 name,
             }
         })
@@ -485,7 +471,7 @@ struct Runner<'a> {
     column: &'a Column,
     emulator: &'a Path,
     files: &'a [PathBuf],
-    memory: u32,
+    limits: &'a Limits,
     /// One machine is composed at a time.
     composing: &'a Mutex<()>,
 }
@@ -493,29 +479,24 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn run(&self, programs: &[Program], again: bool) -> Result<Results> {
         let mut results = self.known(programs, again)?;
-        let cpus: BTreeSet<u32> = programs.iter().map(|p| p.cpus).collect();
-        for cpus in cpus {
-            loop {
-                let todo: Vec<&Program> = programs
-                    .iter()
-                    .filter(|p| p.cpus == cpus && p.skipped.is_none())
-                    .filter(|p| !results.contains_key(&p.name))
-                    .collect();
-                if todo.is_empty() {
-                    break;
-                }
-                let before = results.len();
-                let outcome = self.boot(cpus, &todo, &mut results)?;
-                if results.len() == before {
-                    let failure = outcome.failure().unwrap_or_else(|| {
-                        Failure::new("the machine ran none of its programs").log(&outcome.console)
-                    });
-                    return Err(anyhow::Error::from(failure)
-                        .context(format!("upstream's selftests on {}", self.column.name)));
-                }
+        loop {
+            let todo: Vec<&Program> = programs
+                .iter()
+                .filter(|p| p.skipped.is_none() && !results.contains_key(&p.name))
+                .collect();
+            if todo.is_empty() {
+                return Ok(results);
+            }
+            let before = results.len();
+            let outcome = self.boot(&todo, &mut results)?;
+            if results.len() == before {
+                let failure = outcome.failure().unwrap_or_else(|| {
+                    Failure::new("the machine ran none of its programs").log(&outcome.console)
+                });
+                return Err(anyhow::Error::from(failure)
+                    .context(format!("upstream's selftests on {}", self.column.name)));
             }
         }
-        Ok(results)
     }
 
     /// The results that are still good.
@@ -524,7 +505,7 @@ impl Runner<'_> {
         let mut old: Results = serde_json::from_str(&text).unwrap_or_default();
         let mut results = Results::new();
         for program in programs.iter().filter(|p| p.skipped.is_none()) {
-            let print = self.column.print_of(program)?;
+            let print = self.column.print_of(program, self.limits)?;
             if let Some(ran) = old.remove(&program.name) {
                 if ran.print == print && !again {
                     results.insert(program.name.clone(), ran);
@@ -534,30 +515,30 @@ impl Runner<'_> {
         Ok(results)
     }
 
-    fn boot(&self, cpus: u32, todo: &[&Program], results: &mut Results) -> Result<Outcome> {
-        let guests: Vec<Guest> = todo.iter().map(|p| guest(p)).collect();
+    fn boot(&self, todo: &[&Program], results: &mut Results) -> Result<Outcome> {
+        let timeout = self.limits.timeout;
+        let guests: Vec<Guest> = todo.iter().map(|p| guest(p, timeout)).collect();
         let mut prints = BTreeMap::new();
         for program in todo {
-            prints.insert(program.name.clone(), self.column.print_of(program)?);
+            let print = self.column.print_of(program, self.limits)?;
+            prints.insert(program.name.clone(), print);
         }
-        let longest = todo.iter().map(|p| p.timeout).max().unwrap_or(0);
-        let sum: u64 = todo.iter().map(|p| p.timeout).sum();
         let machine = Machine {
-            name: format!("upstream-{}-{cpus}", self.column.name),
+            name: format!("upstream-{}", self.column.name),
             emulator: self.emulator.to_owned(),
             kernel: self.column.kernel.clone(),
             module: self.column.module.clone(),
             strategy: self.column.strategy(),
             programs: self.files.to_vec(),
             added: Vec::new(),
-            cpus,
-            memory: self.memory,
+            cpus: self.limits.cpus,
+            memory: self.limits.memory,
             parameters: String::new(),
             without: String::new(),
-            command: script(todo),
+            command: script(todo, timeout),
             // A machine's second can take several of ours.
-            timeout: Duration::from_secs(600 + 5 * sum),
-            silence: Duration::from_secs(300 + 5 * longest),
+            timeout: Duration::from_secs(600 + 5 * timeout * todo.len() as u64),
+            silence: Duration::from_secs(300 + 5 * timeout),
         };
         let dir = {
             let _one = self.composing.lock().unwrap_or_else(|e| e.into_inner());
@@ -618,27 +599,26 @@ impl Runner<'_> {
         let text = fs::read_to_string(&path).unwrap_or_default();
         let mut all: Results = serde_json::from_str(&text).unwrap_or_default();
         all.extend(results.iter().map(|(k, v)| (k.clone(), v.clone())));
-        write_atomic(&path, serde_json::to_string_pretty(&all)?.as_bytes())
+        write_json(&path, &all)
     }
 }
 
 /// A program as the machine's follower knows it.
-fn guest(program: &Program) -> Guest {
+fn guest(program: &Program, timeout: u64) -> Guest {
     Guest {
         id: program.name.clone(),
         on: String::new(),
         entry: Entry::new(&program.name, &program.command()),
-        timeout: program.timeout,
+        timeout,
     }
 }
 
-fn script(todo: &[&Program]) -> String {
+fn script(todo: &[&Program], timeout: u64) -> String {
     let mut text = String::from(". /etc/lab.sh\n");
     for program in todo {
         text += &format!(
-            "lab_test {} {} {}\n",
+            "lab_test {} {timeout} {}\n",
             quoted(&program.name),
-            program.timeout,
             quoted(&program.command())
         );
     }
@@ -931,8 +911,8 @@ mod tests {
     fn the_limits_in_the_repository_parse() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/upstream.toml");
         let limits = Limits::read(&path).unwrap();
-        assert!(limits.program.iter().all(|p| !p.why.is_empty()));
-        assert_eq!(limits.unknown(&[]).len(), limits.program.len());
+        assert!(limits.skip.iter().all(|p| !p.why.is_empty()));
+        assert_eq!(limits.unknown(&[]).len(), limits.skip.len());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::layout::{write_atomic, Lab};
+use crate::layout::{write_json, Lab};
 use crate::list::{Entry, Expect};
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -132,9 +132,7 @@ impl Results {
             tests: &rows,
         };
         if let Some(report) = report {
-            let mut json = serde_json::to_string_pretty(&summary)?;
-            json.push('\n');
-            write_atomic(&lab.at("build/report").join(report), json.as_bytes())?;
+            write_json(&lab.at("build/report").join(report), &summary)?;
         }
         println!(
             "{} passed, {} failed, {} skipped",
