@@ -10,7 +10,7 @@ export SETUP JOBS KDIR KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run check check-debug upstream mutants module kernel emulator boot docs clean distclean lab
+.PHONY: help run check check-debug upstream mutants bisect module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -37,7 +37,7 @@ run: lab	## Measure every strategy in the emulated machine; print the table
 check: lab	## Run all tests (KTAP); the last line counts them
 	@$(LAB) check
 
-check-debug: lab	## Run them on a debug kernel (PROVE_LOCKING, X86_DEBUG_FPU, ...)
+check-debug: lab	## Run them on a debug kernel (PROVE_LOCKING, X86_DEBUG_FPU, KASAN, ...)
 	@$(LAB) check --debug
 
 upstream: lab	## Run the kernel tree's own KVM selftests with and without the module
@@ -45,6 +45,9 @@ upstream: lab	## Run the kernel tree's own KVM selftests with and without the mo
 
 mutants: lab	## Break each synchronisation point of the host series; a test must notice
 	@$(LAB) mutants
+
+bisect: lab	## Build and boot the kernel after each patch of the host series
+	@$(LAB) bisect
 
 module: lab	## Build the module (default)
 	@$(LAB) build module

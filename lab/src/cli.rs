@@ -10,8 +10,8 @@ use crate::failure;
 use crate::interrupt::Interrupted;
 use crate::layout::{Choices, Lab};
 use crate::{
-    boot, check, edit, emulator, kernel, module, mutants, packages, run, selftests, series, source,
-    upstream,
+    bisect, boot, check, edit, emulator, kernel, module, mutants, packages, run, selftests, series,
+    source, upstream,
 };
 
 #[derive(Parser)]
@@ -49,6 +49,8 @@ enum Command {
     Upstream(upstream::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
     Mutants(mutants::Options),
+    /// Build and boot the kernel after each patch of the host series
+    Bisect,
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
     Kernel(edit::Command),
@@ -128,6 +130,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })
         }
         Command::Mutants(options) => return Ok(if mutants::run(&lab, &options)? { 0 } else { 1 }),
+        Command::Bisect => return Ok(if bisect::run(&lab)? { 0 } else { 1 }),
         Command::Kernel(command) => return edit::run(&lab, &command),
         Command::Clean => {
             lab.lock()?;

@@ -3,10 +3,12 @@
 //!
 //! This file is the table of contents; each module is one noun.
 
+mod bisect; // `lab bisect`: the kernel after each patch of the host series
 mod boot; // `lab boot`: one command in one machine
 mod check; // `lab check`: every test, as KTAP and check.json
 mod cli; // the command line
 mod console; // what the machine's serial lines say: output, marks, splats
+mod copy; // copies of a built kernel, for other patches
 mod download; // pinned files through apt's own tools
 mod edit; // `lab kernel`: the loop of a developer of the host series
 mod emulator; // Bochs, with and without our series

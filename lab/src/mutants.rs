@@ -8,27 +8,25 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::check;
+use crate::copy;
 use crate::emulator;
 use crate::failure::{self, Failure};
 use crate::kernel::{self, Kernel};
 use crate::kmod;
-use crate::layout::{write_atomic, Lab};
+use crate::layout::{write_json, Lab};
 use crate::list::{self, EmulatorName, Entry, Group, Guest, List, ModuleName};
 use crate::machine::{self, End, Machine};
 use crate::module;
 use crate::packages;
 use crate::run::two_at_a_time;
 use crate::selftests;
-use crate::series::{self, remove};
-use crate::source;
+use crate::series;
 use crate::stamp::{self, Fingerprint};
-use crate::step::Step;
 use crate::verdict::{failed_itself, Verdict};
 use crate::watch::{Seen, Watch};
 
@@ -63,7 +61,7 @@ enum Tree {
 /// One sentence that says what is broken.
 ///
 /// Test: the name of an entry of selftests/list.toml, or a command
-/// Kernel: a strategy, or "unloaded"; ", debug" after it for the debug kernel
+/// Kernel: a strategy, or "unloaded"
 /// Cpus: 2
 /// Expect: fail, or crash
 /// Tree: kernel (default), or module
@@ -74,7 +72,6 @@ struct Mutant {
     what: String,
     test: String,
     on: String,
-    kind: kernel::Kind,
     cpus: u32,
     expect: Expect,
     tree: Tree,
@@ -93,12 +90,6 @@ impl Mutant {
             header.iter().find_map(|l| l.strip_prefix(&start))
         };
         let needed = |name: &str| field(name).ok_or_else(|| wrong(format!("no line \"{name}:\"")));
-        let kernel = needed("Kernel")?;
-        let (on, kind) = match kernel.split_once(',').map(|(on, rest)| (on, rest.trim())) {
-            None => (kernel, kernel::Kind::Patched),
-            Some((on, "debug")) => (on, kernel::Kind::Debug),
-            Some(_) => return Err(wrong(format!("Kernel: {kernel}")).into()),
-        };
         let tree = match field("Tree") {
             None | Some("kernel") => Tree::Kernel,
             Some("module") => Tree::Module,
@@ -114,8 +105,7 @@ impl Mutant {
             patch: patch.to_owned(),
             what: header.first().map_or("", |l| l.trim()).to_owned(),
             test: needed("Test")?.trim().to_owned(),
-            on: on.trim().to_owned(),
-            kind,
+            on: needed("Kernel")?.trim().to_owned(),
             cpus: needed("Cpus")?
                 .trim()
                 .parse()
@@ -145,7 +135,7 @@ impl Mutant {
                 ..Entry::new(&self.test, &self.test)
             },
         };
-        list::guest(&entry, &self.on, self.kind, self.cpus)
+        list::guest(&entry, &self.on, kernel::Kind::Patched, self.cpus)
     }
 }
 
@@ -213,15 +203,11 @@ impl Row {
             Found::Killed(how) => (true, how),
             Found::Survived(how) | Found::Invalid(how) => (false, how),
         };
-        let debug = match mutant.kind {
-            kernel::Kind::Debug => ", debug kernel",
-            _ => "",
-        };
         Row {
             name: mutant.name.clone(),
             what: mutant.what.clone(),
             test: mutant.test.clone(),
-            kernel: format!("{}{debug}", mutant.on),
+            kernel: mutant.on.clone(),
             killed,
             how,
             print: print.to_owned(),
@@ -235,13 +221,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     packages::setup(lab)?;
     let mutants = read(&lab.at("selftests/mutants"), &options.only)?;
     let list = List::read(&lab.at("selftests/list.toml"))?;
-    let mut bases = BTreeMap::new();
-    for kind in mutants.iter().map(|m| m.kind) {
-        if let std::collections::btree_map::Entry::Vacant(vacant) = bases.entry(kind) {
-            vacant.insert(Base::build(lab, kind)?);
-        }
-    }
-    unmutated(lab, &mutants, &list, &bases)?;
+    let base = Base::build(lab)?;
+    unmutated(lab, &mutants, &list, &base)?;
 
     let old = match options.again {
         true => Vec::new(),
@@ -251,7 +232,6 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     let mut composed = Vec::new();
     for mutant in &mutants {
         let (group, guest) = mutant.guest(&list);
-        let base = &bases[&mutant.kind];
         let print = Fingerprint::new("mutant")
             .text("base", &base.print)
             .file(&mutant.patch)?
@@ -354,15 +334,14 @@ fn run_of(group: &Group, guest: &Guest) -> String {
 
 /// A kernel without a mutant, its module, and what they and the tests are made of.
 struct Base {
-    kind: kernel::Kind,
     kernel: Kernel,
     module: PathBuf,
     print: String,
 }
 
 impl Base {
-    fn build(lab: &Lab, kind: kernel::Kind) -> Result<Base> {
-        let kernel = kernel::build(lab, kind)?;
+    fn build(lab: &Lab) -> Result<Base> {
+        let kernel = kernel::build(lab, kernel::Kind::Patched)?;
         let module = module::build(lab, &kernel, module::Kind::Shipped)?;
         let mut print = Fingerprint::new("base")
             .file(&kernel.image())?
@@ -375,7 +354,6 @@ impl Base {
             print = print.file(&program)?;
         }
         Ok(Base {
-            kind,
             kernel,
             module,
             print: print.finish(),
@@ -384,121 +362,32 @@ impl Base {
 
     /// The copy of this kernel with a mutant in it.
     fn mutated_kernel(&self, lab: &Lab, mutant: &Mutant) -> Result<Kernel> {
-        let name = match self.kind {
-            kernel::Kind::Patched => "mutant".to_owned(),
-            kind => format!("mutant-{}", kind.name()),
-        };
-        let objects = lab.at("build/linux").join(&name);
-        let tree = lab.at("build/linux").join(format!("{name}-source"));
-        self.copy(lab, &name, &tree, &objects)?;
-        let with = lab.at("build/mutants/series");
-        remove(&with)?;
-        fs::create_dir_all(&with)?;
-        for patch in series::patches(&kernel::series_dir(lab))? {
-            fs::copy(&patch, with.join(patch.file_name().unwrap_or_default()))?;
-        }
-        fs::copy(
-            &mutant.patch,
-            with.join(format!("9999-{}.patch", mutant.name)),
-        )?;
-        let pristine = source::kernel(lab)?;
-        let mut step = Step::begin(
+        let copy = copy::of(lab, &self.kernel, "mutant")?;
+        let series = series::patches(&kernel::series_dir(lab))?;
+        copy::apply(
             lab,
-            &format!("mutant-{}", mutant.name),
-            &format!("applying {}", mutant.name),
-        )?
-        .next("mend the mutant, then run the same command again");
-        series::keep_in_step(lab, &mut step, &pristine.dir, &tree, &with)?;
-        step.done();
-        let what = format!(
-            "building the {} kernel with {}",
-            self.kind.name(),
-            mutant.name
-        );
-        kernel::build_tree(lab, &tree, &objects, &what, self.kind)
+            &copy,
+            &mutant.name,
+            series.iter().chain([&mutant.patch]),
+        )?;
+        let what = format!("building the kernel with {}", mutant.name);
+        kernel::build_tree(
+            lab,
+            &copy.source,
+            &copy.objects,
+            &what,
+            kernel::Kind::Patched,
+        )
     }
-
-    /// Copies source and objects, unless they are copies of this kernel already: make then builds
-    /// only what a mutant changes.
-    fn copy(&self, lab: &Lab, name: &str, tree: &Path, objects: &Path) -> Result<()> {
-        let stamp_name = format!("copy-{name}");
-        let print = Fingerprint::new("copy")
-            .text("of", &self.kernel.objects.display().to_string())
-            .file(&self.kernel.image())?
-            .finish();
-        if stamp::fresh(lab, &stamp_name, &print, &[tree, objects]) {
-            return Ok(());
-        }
-        lab.need_space(2, "copying a kernel")?;
-        stamp::forget(lab, &stamp_name)?;
-        let what = format!("copying the {} kernel", self.kind.name());
-        let mut step = Step::begin(lab, &stamp_name, &what)?;
-        let beside = |path: &Path| path.with_file_name(format!("{}.series", file_name(path)));
-        for path in [tree, objects, &beside(tree)] {
-            remove(path)?;
-        }
-        let copies = [
-            ("-al", self.kernel.source.clone(), tree.to_owned()),
-            ("-a", beside(&self.kernel.source), beside(tree)),
-            ("-a", self.kernel.objects.clone(), objects.to_owned()),
-        ];
-        for (how, from, to) in copies {
-            step.run(Command::new("cp").arg(how).arg(from).arg(to))?;
-        }
-        // make compares the commands, which name source and objects.
-        let directories = [(&self.kernel.source, tree), (&self.kernel.objects, objects)];
-        for file in stamp::files_below(objects)? {
-            if file.extension().is_some_and(|x| x == "cmd") {
-                let text = fs::read_to_string(&file)?;
-                let moved = directories.iter().fold(text.clone(), |text, (from, to)| {
-                    moved(
-                        &text,
-                        &from.display().to_string(),
-                        &to.display().to_string(),
-                    )
-                });
-                if moved != text {
-                    fs::write(&file, moved)?;
-                }
-            }
-        }
-        stamp::record(lab, &stamp_name, &print)?;
-        step.done();
-        Ok(())
-    }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// The text with one directory in the place of another, but not of one whose name only begins so.
-fn moved(text: &str, from: &str, to: &str) -> String {
-    let mut pieces = text.split(from);
-    let mut result = pieces.next().unwrap_or("").to_owned();
-    for piece in pieces {
-        let whole = !piece.starts_with(|c: char| c.is_ascii_alphanumeric() || "-._".contains(c));
-        result += if whole { to } else { from };
-        result += piece;
-    }
-    result
 }
 
 /// Every mutant's test must pass without the mutant, or its failure says nothing.
-fn unmutated(
-    lab: &Lab,
-    mutants: &[Mutant],
-    list: &List,
-    bases: &BTreeMap<kernel::Kind, Base>,
-) -> Result<()> {
+fn unmutated(lab: &Lab, mutants: &[Mutant], list: &List, base: &Base) -> Result<()> {
     let mut machines: BTreeMap<Group, Vec<Guest>> = BTreeMap::new();
     for mutant in mutants {
         let (group, guest) = mutant.guest(list);
         let stamp_name = unmutated_stamp(&group, &guest);
-        if stamp::fresh(lab, &stamp_name, &bases[&mutant.kind].print, &[]) {
+        if stamp::fresh(lab, &stamp_name, &base.print, &[]) {
             continue;
         }
         let tests = machines.entry(group).or_default();
@@ -508,7 +397,6 @@ fn unmutated(
     }
     let mut composed = Vec::new();
     for (group, tests) in &machines {
-        let base = &bases[&group.kernel];
         let built = (base.kernel.clone(), Some(base.module.clone()));
         let name = format!("unmutated-{}", group.name());
         composed.push((
@@ -535,8 +423,7 @@ fn unmutated(
                 let why = why.last().cloned().unwrap_or_else(|| "skipped".into());
                 wrong.push(format!("{name}: {why} ({})", lab.shown(dir)));
             } else if let Some(test) = tests.iter().find(|t| t.id == name) {
-                let print = &bases[&group.kernel].print;
-                stamp::record(lab, &unmutated_stamp(group, test), print)?;
+                stamp::record(lab, &unmutated_stamp(group, test), &base.print)?;
             }
         }
     }
@@ -591,9 +478,7 @@ fn write_report(lab: &Lab, rows: &[Row]) -> Result<()> {
         }
     }
     let all: Vec<Row> = all.into_values().collect();
-    let mut json = serde_json::to_string_pretty(&all)?;
-    json.push('\n');
-    write_atomic(&report_path(lab), json.as_bytes())
+    write_json(&report_path(lab), &all)
 }
 
 fn table(rows: &[Row]) -> String {
@@ -638,16 +523,8 @@ mod tests {
             ("switch", "lazy")
         );
         assert_eq!((mutant.cpus, mutant.expect), (2, Expect::Fail));
-        assert_eq!(mutant.kind, kernel::Kind::Patched);
-        let debug = header
-            .replace("lazy", "xinuse, debug")
-            .replace("fail", "crash");
-        let mutant = parse(&debug, DIFF).unwrap();
-        assert_eq!(mutant.kind, kernel::Kind::Debug);
-        assert_eq!(
-            (mutant.on.as_str(), mutant.expect),
-            ("xinuse", Expect::Crash)
-        );
+        let crash = header.replace("fail", "crash");
+        assert_eq!(parse(&crash, DIFF).unwrap().expect, Expect::Crash);
     }
 
     #[test]
@@ -659,7 +536,6 @@ mod tests {
             assert!(error.contains(line.split(':').next().unwrap()), "{error}");
         }
         assert!(parse(&header.replace("fail", "win"), DIFF).is_err());
-        assert!(parse(&header.replace("lazy", "lazy, odd"), DIFF).is_err());
         // A header file would rebuild the whole kernel.
         assert!(parse(header, &DIFF.replace("x86.c", "x86.h")).is_err());
         assert!(parse(header, "").is_err());
@@ -737,21 +613,6 @@ mod tests {
         assert!(invalid(judge(fail, &seen(Some(1), &[]), &exit, &[])));
         let before = Seen::default();
         assert!(invalid(judge(crash, &before, &End::Panic, &splat)));
-    }
-
-    #[test]
-    fn commands_follow_the_source() {
-        let text = "-I/b/patched-source/include /b/patched-source-old/x /b/patched-source";
-        let text = moved(text, "/b/patched-source", "/b/m-source");
-        assert_eq!(
-            text,
-            "-I/b/m-source/include /b/patched-source-old/x /b/m-source"
-        );
-        // One directory's name begins like the other's.
-        assert_eq!(
-            moved("/b/patched/x /b/patched-source", "/b/patched", "/b/m"),
-            "/b/m/x /b/patched-source"
-        );
     }
 
     #[test]
