@@ -25,7 +25,7 @@ pub struct Options {
     /// Boot the stock kernel instead of the patched one
     #[arg(long)]
     stock: bool,
-    /// Boot the debug kernel (lockdep, X86_DEBUG_FPU, KVM=y) instead
+    /// Boot the debug kernel (lockdep, KASAN, X86_DEBUG_FPU, KVM=y) instead
     #[arg(long, conflicts_with = "stock")]
     debug: bool,
     /// A kernel build directory of your own instead
