@@ -2,7 +2,8 @@
 //! `lab bisect`: the kernel after each patch of the host series builds without a warning, boots, and
 //! passes upstream's AMX test, so that a bisection may stop at any of them.
 //!
-//! They are built in one copy of the stock kernel, one after the other.
+//! They are built in one copy of the stock kernel, one after the other. The copy is made anew each
+//! time, as make does not repeat the warnings of what it has built already.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use anyhow::Result;
 use crate::copy;
 use crate::emulator;
 use crate::failure::{self, Failure};
+use crate::interrupt;
 use crate::kernel::{self, Kernel};
 use crate::layout::Lab;
 use crate::machine::{self, End, Machine};
@@ -52,6 +54,7 @@ pub fn run(lab: &Lab) -> Result<bool> {
     }
     let base = print.finish();
 
+    let mut copy = None;
     let mut prefixes = Vec::new();
     let mut sound = true;
     for last in 0..patches.len() {
@@ -69,20 +72,18 @@ pub fn run(lab: &Lab) -> Result<bool> {
             println!("{name}: sound, as before");
             continue;
         }
-        let copy = copy::of(lab, &stock, "bisect")?;
+        let kernel = match &copy {
+            Some(kernel) => kernel,
+            None => copy.insert(copy::anew(lab, &stock, "bisect")?),
+        };
         copy::apply(
             lab,
-            &copy,
+            kernel,
             &format!("patches 0001 to {name}"),
             prefix.iter(),
         )?;
-        if let Err(error) = build(lab, &copy, &name) {
-            if error
-                .chain()
-                .any(|c| c.is::<crate::interrupt::Interrupted>())
-            {
-                return Err(error);
-            }
+        if let Err(error) = build(lab, kernel, &name) {
+            interrupt::check()?;
             println!("{name}: NOT SOUND: {}", failure::explain(&error));
             sound = false;
             continue;
@@ -90,7 +91,7 @@ pub fn run(lab: &Lab) -> Result<bool> {
         let machine = Machine {
             name: format!("bisect-{name}"),
             emulator: emulator.clone(),
-            kernel: copy,
+            kernel: kernel.clone(),
             module: None,
             strategy: None,
             programs: programs.clone(),

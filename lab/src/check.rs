@@ -13,6 +13,7 @@ use crate::boot::{workaround_parameters, workarounds};
 use crate::emulator;
 use crate::failure;
 use crate::host;
+use crate::interrupt;
 use crate::kernel::{self, Kernel};
 use crate::kmod;
 use crate::layout::Lab;
@@ -75,20 +76,11 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     for test in on_host {
         let (verdict, diagnostics) = match (test.work)(lab) {
             Ok(()) => (Verdict::Passed, Vec::new()),
-            Err(error)
-                if error
-                    .chain()
-                    .any(|c| c.is::<crate::interrupt::Interrupted>()) =>
-            {
-                return Err(error)
+            Err(error) => {
+                interrupt::check()?;
+                let why = failure::explain(&error);
+                (Verdict::Failed, why.lines().map(str::to_owned).collect())
             }
-            Err(error) => (
-                Verdict::Failed,
-                failure::explain(&error)
-                    .lines()
-                    .map(str::to_owned)
-                    .collect(),
-            ),
         };
         results.add(&test.name, verdict, &diagnostics);
     }

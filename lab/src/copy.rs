@@ -2,7 +2,7 @@
 //! Copies of a built kernel. With other patches, make builds in them only what the patches change.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -14,6 +14,16 @@ use crate::source;
 use crate::stamp::{self, Fingerprint};
 use crate::step::Step;
 
+/// Like [`of`], but made anew: nothing was built in it.
+pub fn anew(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
+    stamp::forget(lab, &stamp_name(name))?;
+    of(lab, kernel, name)
+}
+
+fn stamp_name(name: &str) -> String {
+    format!("copy-{name}")
+}
+
 /// The copy of this name; it stays, and is made anew when the kernel that it is of is another.
 pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
     let copy = Kernel {
@@ -21,7 +31,7 @@ pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
         objects: lab.at("build/linux").join(name),
     };
     let (tree, objects) = (&copy.source, &copy.objects);
-    let stamp_name = format!("copy-{name}");
+    let stamp_name = stamp_name(name);
     let print = Fingerprint::new("copy")
         .text("of", &kernel.objects.display().to_string())
         .file(&kernel.image())?
@@ -33,12 +43,12 @@ pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
     stamp::forget(lab, &stamp_name)?;
     let what = format!("copying {}", lab.shown(&kernel.objects));
     let mut step = Step::begin(lab, &stamp_name, &what)?;
-    for path in [tree, objects, &series_of(tree)] {
+    for path in [tree, objects, &series::applied(tree)] {
         remove(path)?;
     }
     let copies = [
         ("-al", kernel.source.clone(), tree.clone()),
-        ("-a", series_of(&kernel.source), series_of(tree)),
+        ("-a", series::applied(&kernel.source), series::applied(tree)),
         ("-a", kernel.objects.clone(), objects.clone()),
     ];
     for (how, from, to) in copies {
@@ -67,12 +77,6 @@ pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
     stamp::record(lab, &stamp_name, &print)?;
     step.done();
     Ok(copy)
-}
-
-/// Where [`series::keep_in_step`] keeps what is applied to a tree.
-fn series_of(tree: &Path) -> PathBuf {
-    let name = tree.file_name().unwrap_or_default().to_string_lossy();
-    tree.with_file_name(format!("{name}.series"))
 }
 
 /// Makes the copy's source the pristine one with these patches, in their order; `what` names them.

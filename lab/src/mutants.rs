@@ -16,6 +16,7 @@ use crate::check;
 use crate::copy;
 use crate::emulator;
 use crate::failure::{self, Failure};
+use crate::interrupt;
 use crate::kernel::{self, Kernel};
 use crate::kmod;
 use crate::layout::{write_json, Lab};
@@ -265,14 +266,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
                 )?;
                 composed.push((mutant, print, tests, machine, dir));
             }
-            Err(error)
-                if error
-                    .chain()
-                    .any(|c| c.is::<crate::interrupt::Interrupted>()) =>
-            {
-                return Err(error)
-            }
             Err(error) => {
+                interrupt::check()?;
                 let found = Found::Invalid(failure::explain(&error));
                 rows.insert(mutant.name.clone(), Row::new(mutant, &print, found));
             }

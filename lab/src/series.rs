@@ -66,6 +66,12 @@ fn touched_by_all(dir: &Path) -> Result<BTreeSet<String>> {
     Ok(all)
 }
 
+/// Where [`keep_in_step`] keeps what is applied to a tree.
+pub fn applied(tree: &Path) -> PathBuf {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    tree.with_file_name(format!("{name}.series"))
+}
+
 /// Makes `tree` what `pristine` is with the series of `dir` applied.
 ///
 /// `tree` starts as hard links to `pristine`, so no file in it is ever written to: each is
@@ -82,7 +88,7 @@ pub fn keep_in_step(
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let applied = tree.with_file_name(format!("{name}.series"));
+    let applied = applied(tree);
     if !tree.exists() {
         step.say(&format!(
             "linking {} from {}",
