@@ -3,21 +3,34 @@
 //! What the CPU says about XSAVE-managed state: whether it has XFD, XINUSE, and which components XFD can
 //! disable.
 
-use core::arch::{asm, x86_64::__cpuid_count};
+use core::arch::{
+    asm,
+    x86_64::{CpuidResult, __cpuid_count},
+};
 
 /// The components for which CPUID.(EAX=0DH,ECX=i).ECX\[2\] enumerates XFD support.
 ///
 /// Written by [`enumerate`] only. Plain, as it is read on every VM-exit.
 static mut XFD_FEATURES: u64 = 0;
 
+/// CPUID of a leaf and subleaf, in its four registers.
+fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
+    // An unsafe function to rustc 1.85, the kernel's minimum, and a safe one to later versions.
+    #[allow(unused_unsafe)]
+    // SAFETY: Every CPU that Linux supports on x86-64 has CPUID.
+    unsafe {
+        __cpuid_count(leaf, subleaf)
+    }
+}
+
 /// Returns whether the CPU has XFD: CPUID.(EAX=0DH,ECX=1).EAX\[4\].
 pub(crate) fn cpu_has_xfd() -> bool {
-    __cpuid_count(0xd, 1).eax & (1 << 4) != 0
+    cpuid(0xd, 1).eax & (1 << 4) != 0
 }
 
 /// Returns whether the CPU has VMX: CPUID.1.ECX\[5\].
 pub(crate) fn cpu_has_vmx() -> bool {
-    __cpuid_count(1, 0).ecx & (1 << 5) != 0
+    cpuid(1, 0).ecx & (1 << 5) != 0
 }
 
 /// Reads from CPUID which components XFD can disable.
@@ -26,7 +39,7 @@ pub(crate) fn cpu_has_vmx() -> bool {
 ///
 /// To be called once, before anyone can call [`in_use`].
 pub(crate) unsafe fn enumerate() {
-    let supported = |i: &u32| __cpuid_count(0xd, *i).ecx & (1 << 2) != 0;
+    let supported = |i: &u32| cpuid(0xd, *i).ecx & (1 << 2) != 0;
     let mask = (2..63).filter(supported).fold(0, |mask, i| mask | 1 << i);
 
     // SAFETY: By this function's safety requirements, nobody reads or writes it meanwhile.
