@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The kernels: stock and patched, whose difference is the series and Rust, and the debug kernel,
+//! which is the patched one with the kernel's own checks and with KVM built in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::base::failure::Failure;
+use crate::base::files;
+use crate::base::layout::Lab;
+use crate::base::stamp::{self, Fingerprint};
+use crate::base::step::Step;
+use crate::build::packages;
+use crate::build::series;
+use crate::build::source;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// The pristine source.
+    Stock,
+    /// With patches/linux applied.
+    Patched,
+    /// The patched source with the checks of kernel/debug.config, and KVM=y.
+    Debug,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Stock => "stock",
+            Kind::Patched => "patched",
+            Kind::Debug => "debug",
+        }
+    }
+
+    /// The fragments of lab/config/kernel that configure it; what comes later wins.
+    fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Kind::Stock => &["common.config"],
+            Kind::Patched => &["common.config", "patched.config"],
+            Kind::Debug => &["common.config", "patched.config", "debug.config"],
+        }
+    }
+
+    /// What the fragments say.
+    fn wanted(self, lab: &Lab) -> Result<String> {
+        self.fragments()
+            .iter()
+            .map(|name| {
+                let path = lab.at(CONFIG).join(name);
+                fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+            })
+            .collect()
+    }
+}
+
+/// A built kernel: where its source and its objects are.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub source: PathBuf,
+    pub objects: PathBuf,
+}
+
+impl Kernel {
+    pub fn image(&self) -> PathBuf {
+        self.objects.join("arch/x86/boot/bzImage")
+    }
+
+    /// The version that the kernel itself gives ("7.3.4").
+    pub fn release(&self) -> Result<String> {
+        let path = self.objects.join("include/config/kernel.release");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Its modules, in the order in which they were linked.
+    pub fn modules(&self) -> Result<Vec<PathBuf>> {
+        let path = self.objects.join("modules.order");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(text
+            .lines()
+            .map(|l| self.objects.join(l).with_extension("ko"))
+            .collect())
+    }
+}
+
+/// Where the fragments are.
+const CONFIG: &str = "lab/config/kernel";
+
+pub fn series_dir(lab: &Lab) -> PathBuf {
+    lab.at("patches/linux")
+}
+
+/// The source tree of a kernel, unpacked and in step with the series; no kernel is built.
+pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
+    let pristine = source::kernel(lab)?;
+    if kind == Kind::Stock {
+        return Ok(pristine.dir);
+    }
+    let tree = lab.at("build/linux/patched-source");
+    let print = series::fingerprint(
+        Fingerprint::new("series").text("source", &pristine.sha256),
+        &series_dir(lab),
+    )?
+    .finish();
+    if !stamp::fresh(lab, "linux-series", &print, &[&tree]) {
+        stamp::forget(lab, "linux-series")?;
+        let mut step = Step::begin(lab, "linux-series", "applying patches/linux")?;
+        series::keep_in_step(lab, &mut step, &pristine.dir, &tree, &series_dir(lab))?;
+        stamp::record(lab, "linux-series", &print)?;
+        step.done();
+    }
+    Ok(tree)
+}
+
+/// Builds a kernel and its modules, unless that is done.
+pub fn build(lab: &Lab, kind: Kind) -> Result<Kernel> {
+    let source = tree(lab, kind)?;
+    let objects = lab.at("build/linux").join(kind.name());
+    let kernel = Kernel { source, objects };
+    let mut print = fingerprint(lab, kind)?;
+    if kind != Kind::Stock {
+        print = series::fingerprint(print, &series_dir(lab))?;
+    }
+    make(
+        lab,
+        &kernel,
+        &format!("kernel-{}", kind.name()),
+        &format!("building the {} kernel", kind.name()),
+        &print.finish(),
+        kind,
+    )?;
+    Ok(kernel)
+}
+
+/// Builds `source` (a tree of the user's own, say) into `objects`; make finds out what changed.
+pub fn build_tree(
+    lab: &Lab,
+    source: &Path,
+    objects: &Path,
+    what: &str,
+    kind: Kind,
+) -> Result<Kernel> {
+    let kernel = Kernel {
+        source: source.to_owned(),
+        objects: objects.to_owned(),
+    };
+    packages::bindgen(lab)?;
+    let name = objects.file_name().unwrap_or_default().to_string_lossy();
+    make(lab, &kernel, &format!("kernel-{name}"), what, "", kind)?;
+    Ok(kernel)
+}
+
+fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
+    // Its version is part of the toolchain's, so it must be there first.
+    packages::bindgen(lab)?;
+    Ok(Fingerprint::new("kernel")
+        .text("source", &source::kernel(lab)?.sha256)
+        .text("toolchain", &packages::toolchain(lab)?)
+        .text("config", &kind.wanted(lab)?))
+}
+
+/// `make` for a kernel tree, always with the same toolchain and a result that does not depend on
+/// when and where it was built.
+pub fn make_command(lab: &Lab, kernel: &Kernel) -> Result<Command> {
+    let mut command = Command::new("make");
+    packages::with_toolchain(lab, &mut command)?;
+    command
+        .arg("-C")
+        .arg(&kernel.source)
+        .arg(format!("O={}", kernel.objects.display()))
+        .arg(format!("-j{}", lab.choices.jobs()))
+        .args([
+            "LLVM=1",
+            "KBUILD_BUILD_TIMESTAMP=2026-01-01",
+            "KBUILD_BUILD_USER=lab",
+            "KBUILD_BUILD_HOST=lab",
+        ]);
+    Ok(command)
+}
+
+fn make(
+    lab: &Lab,
+    kernel: &Kernel,
+    stamp_name: &str,
+    what: &str,
+    print: &str,
+    kind: Kind,
+) -> Result<()> {
+    let outputs = [kernel.image(), kernel.objects.join("modules.order")];
+    let outputs: Vec<&Path> = outputs.iter().map(|o| o.as_path()).collect();
+    if !print.is_empty() && stamp::fresh(lab, stamp_name, print, &outputs) {
+        return Ok(());
+    }
+    lab.need_space(3, what)?;
+    stamp::forget(lab, stamp_name)?;
+    fs::create_dir_all(&kernel.objects)?;
+    let mut step = Step::begin(lab, stamp_name, what)?.next(&format!(
+        "mend what the log shows (the series is patches/linux, the configuration {CONFIG}), \
+         then run the same command again",
+    ));
+    configure(lab, kernel, &mut step, &kind.wanted(lab)?)?;
+    step.run(make_command(lab, kernel)?.args(["bzImage", "modules"]))?;
+    if !print.is_empty() {
+        stamp::record(lab, stamp_name, print)?;
+    }
+    step.done();
+    Ok(())
+}
+
+/// tinyconfig and what is `wanted` on top; fails when an option did not survive.
+fn configure(lab: &Lab, kernel: &Kernel, step: &mut Step, wanted: &str) -> Result<()> {
+    let fragment = kernel.objects.join(".lab.config");
+    let config = kernel.objects.join(".config");
+    let same = fs::read_to_string(&fragment).is_ok_and(|old| old == wanted);
+    if same && config.exists() {
+        step.run(make_command(lab, kernel)?.arg("olddefconfig"))?;
+    } else {
+        files::remove(&fragment)?;
+        step.run(make_command(lab, kernel)?.arg("tinyconfig"))?;
+        // What comes later in a .config wins.
+        let mut text = fs::read_to_string(&config)?;
+        text += &as_config(wanted);
+        fs::write(&config, text)?;
+        step.run(make_command(lab, kernel)?.arg("olddefconfig"))?;
+        fs::write(&fragment, wanted)?;
+    }
+    let lost = lost(wanted, &fs::read_to_string(&config)?);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let _ = step.status(make_command(lab, kernel)?.arg("rustavailable"))?;
+    Err(Failure::new(format!(
+        "the kernel's configuration lost {}",
+        lost.join(" ")
+    ))
+    .details(step.tail(6))
+    .log(step.log_path())
+    .next("`lab setup` installs the toolchain; the log's last lines say what the kernel finds missing")
+    .into())
+}
+
+/// The lines of a fragment as .config has them: "X=n" is "# X is not set".
+fn as_config(fragment: &str) -> String {
+    let mut text = String::new();
+    for line in fragment.lines().filter(|l| l.starts_with("CONFIG_")) {
+        match line.strip_suffix("=n") {
+            Some(name) => text += &format!("# {name} is not set\n"),
+            None => text += &format!("{line}\n"),
+        }
+    }
+    text
+}
+
+/// The options of a fragment that a finished .config does not have as asked.
+fn lost(fragment: &str, config: &str) -> Vec<String> {
+    // The last word on an option counts.
+    let mut wanted = std::collections::BTreeMap::new();
+    for line in fragment.lines().filter(|l| l.starts_with("CONFIG_")) {
+        if let Some((name, value)) = line.split_once('=') {
+            wanted.insert(name, value);
+        }
+    }
+    let have: std::collections::HashMap<&str, &str> =
+        config.lines().filter_map(|l| l.split_once('=')).collect();
+    wanted
+        .into_iter()
+        .filter(|(name, value)| have.get(name).copied().unwrap_or("n") != *value)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_options_are_found() {
+        let wanted = "# c\nCONFIG_A=y\nCONFIG_B=m\nCONFIG_C=n\nCONFIG_D=n\nCONFIG_E=8\n";
+        let have = "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=y\nCONFIG_E=8\n";
+        assert_eq!(lost(wanted, have), ["CONFIG_B=m", "CONFIG_D=n"]);
+    }
+
+    #[test]
+    fn the_last_word_on_an_option_counts() {
+        assert!(lost("CONFIG_KVM=m\nCONFIG_KVM=y\n", "CONFIG_KVM=y\n").is_empty());
+    }
+
+    #[test]
+    fn the_debug_kernel_has_kvm_built_in_and_the_stock_one_no_rust() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lab = Lab::at_root(&root, Default::default()).unwrap();
+        let set = |kind: Kind, option: &str| {
+            let wanted = kind.wanted(&lab).unwrap();
+            let last = wanted
+                .lines()
+                .rfind(|l| l.starts_with(&format!("{option}=")));
+            last.map(str::to_owned)
+        };
+        assert_eq!(set(Kind::Stock, "CONFIG_RUST"), None);
+        for kind in [Kind::Patched, Kind::Debug] {
+            assert_eq!(set(kind, "CONFIG_RUST").unwrap(), "CONFIG_RUST=y");
+        }
+        assert_eq!(set(Kind::Patched, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
+        assert_eq!(set(Kind::Debug, "CONFIG_KVM").unwrap(), "CONFIG_KVM=y");
+    }
+
+    #[test]
+    fn fragments_become_config_lines() {
+        assert_eq!(
+            as_config("# x\nCONFIG_A=y\nCONFIG_B=n\n"),
+            "CONFIG_A=y\n# CONFIG_B is not set\n"
+        );
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `lab bisect`: the kernel after each patch of the host series builds without a warning, boots, and
+//! passes upstream's AMX test, so that a bisection may stop at any of them.
+//!
+//! They are built in one copy of the stock kernel, one after the other. The copy is made anew each
+//! time, as make does not repeat the warnings of what it has built already.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::failure::{self, Failure};
+use crate::base::interrupt;
+use crate::base::layout::Lab;
+use crate::base::parallel::two_at_a_time;
+use crate::base::stamp::{self, Fingerprint};
+use crate::build::copy;
+use crate::build::emulator;
+use crate::build::kernel::{self, Kernel};
+use crate::build::packages;
+use crate::build::selftests;
+use crate::build::series;
+use crate::machine::run::{self as machine, End, Machine};
+
+/// What must pass on each.
+const TEST: &str = "amx_test";
+
+/// A prefix of the series: its last patch, and what names its result.
+struct Prefix {
+    name: String,
+    print: String,
+    machine: Machine,
+    dir: PathBuf,
+}
+
+/// Returns whether each kernel is sound.
+pub fn run(lab: &Lab) -> Result<bool> {
+    lab.lock()?;
+    packages::setup(lab)?;
+    let patches = series::patches(&kernel::series_dir(lab))?;
+    let stock = kernel::build(lab, kernel::Kind::Stock)?;
+    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let programs: Vec<PathBuf> = selftests::programs(&selftests::build(lab)?)?
+        .into_iter()
+        .filter(|p| p.ends_with(TEST))
+        .collect();
+    let mut print = Fingerprint::new("bisect")
+        .file(&stock.image())?
+        .file(&emulator)?;
+    for program in &programs {
+        print = print.file(program)?;
+    }
+    let base = print.finish();
+
+    let mut copy = None;
+    let mut prefixes = Vec::new();
+    let mut sound = true;
+    for last in 0..patches.len() {
+        let prefix = &patches[..=last];
+        let file = patches[last].file_name().unwrap_or_default();
+        let name = file.to_string_lossy().chars().take(4).collect::<String>();
+        let print = prefix
+            .iter()
+            .try_fold(
+                Fingerprint::new("prefix").text("base", &base),
+                |print, p| print.file(p),
+            )?
+            .finish();
+        if stamp::fresh(lab, &stamp_name(&name), &print, &[]) {
+            println!("{name}: sound, as before");
+            continue;
+        }
+        let kernel = match &copy {
+            Some(kernel) => kernel,
+            None => copy.insert(copy::anew(lab, &stock, "bisect")?),
+        };
+        copy::apply(
+            lab,
+            kernel,
+            &format!("patches 0001 to {name}"),
+            prefix.iter(),
+        )?;
+        if let Err(error) = build(lab, kernel, &name) {
+            interrupt::check()?;
+            println!("{name}: NOT SOUND: {}", failure::explain(&error));
+            sound = false;
+            continue;
+        }
+        let machine = Machine {
+            name: format!("bisect-{name}"),
+            emulator: emulator.clone(),
+            kernel: kernel.clone(),
+            module: None,
+            strategy: None,
+            programs: programs.clone(),
+            added: Vec::new(),
+            cpus: 1,
+            memory: 1024,
+            parameters: String::new(),
+            without: String::new(),
+            command: format!("{TEST}\n"),
+            timeout: Duration::from_secs(300),
+            silence: Duration::from_secs(180),
+        };
+        let dir = machine::compose(lab, &machine)?;
+        prefixes.push(Prefix {
+            name,
+            print,
+            machine,
+            dir,
+        });
+    }
+    lab.unlock();
+    let ended = two_at_a_time(&prefixes, |prefix| {
+        let found = boot(&prefix.machine, &prefix.dir)?;
+        match &found {
+            None => {
+                stamp::record(lab, &stamp_name(&prefix.name), &prefix.print)?;
+                println!("{}: sound", prefix.name);
+            }
+            Some(failure) => println!("{}: NOT SOUND: {failure}", prefix.name),
+        }
+        Ok::<_, anyhow::Error>(found.is_none())
+    });
+    for ended in ended {
+        sound &= ended?;
+    }
+    if sound {
+        println!("all {} patches: sound", patches.len());
+    }
+    Ok(sound)
+}
+
+fn stamp_name(name: &str) -> String {
+    format!("bisect-{name}")
+}
+
+/// Builds it; a warning is a failure.
+fn build(lab: &Lab, copy: &Kernel, name: &str) -> Result<()> {
+    let what = format!("building the kernel after patch {name}");
+    kernel::build_tree(lab, &copy.source, &copy.objects, &what, kernel::Kind::Stock)?;
+    let log = lab.log("kernel-bisect");
+    let text = fs::read_to_string(&log)?;
+    let found: Vec<&str> = warnings(&text).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new("the build warns")
+        .details(found)
+        .log(&log)
+        .next("mend the patch")
+        .into())
+}
+
+/// The compiler's and objtool's warnings, not those of Kconfig, which names the file .config.
+fn warnings(log: &str) -> impl Iterator<Item = &str> {
+    log.lines()
+        .filter(|l| l.contains("warning: ") && !l.starts_with(".config:"))
+}
+
+fn boot(machine: &Machine, dir: &Path) -> Result<Option<String>> {
+    let outcome = machine::run(machine, dir, &mut |_| {})?;
+    if let Some(failure) = outcome.failure() {
+        return Ok(Some(failure.to_string()));
+    }
+    if let Some(splat) = outcome.splats.first() {
+        return Ok(Some(splat.clone()));
+    }
+    Ok(match outcome.end {
+        End::Exit(0) => None,
+        end => Some(format!("{TEST}: {end:?}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_of_the_build_are_found() {
+        let log = ".config:3:warning: override: reassigning to symbol SMP\n\
+                   a.c:1:2: warning: unused variable 'x' [-Wunused-variable]\n\
+                   vmlinux.o: warning: objtool: f+0x1: call to g() leaves .noinstr\n  CC b.o\n";
+        assert_eq!(warnings(log).count(), 2);
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `lab boot`: one command in one machine, its output streamed, its status returned.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::failure::Failure;
+use crate::base::layout::Lab;
+use crate::build::emulator;
+use crate::build::kernel::{self, Kernel};
+use crate::build::kmod;
+use crate::build::module;
+use crate::build::selftests;
+use crate::machine::console::Severity;
+use crate::machine::run::{self as machine, End, Machine, Told};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Load xfd_switch.ko with this strategy first (otherwise it is there, at /lib/modules)
+    #[arg(long, conflicts_with = "stock")]
+    strategy: Option<String>,
+    /// Boot the stock kernel instead of the patched one
+    #[arg(long)]
+    stock: bool,
+    /// Boot the debug kernel (lockdep, KASAN, X86_DEBUG_FPU, KVM=y) instead
+    #[arg(long, conflicts_with = "stock")]
+    debug: bool,
+    /// A kernel build directory of your own instead
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["stock", "debug"])]
+    kernel: Option<PathBuf>,
+    /// Use the deliberately broken build of the module
+    #[arg(long, conflicts_with = "stock")]
+    broken: bool,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    cpus: u32,
+    /// MiB
+    #[arg(long, default_value_t = 1024)]
+    memory: u32,
+    /// Boot on the emulator as it is upstream
+    #[arg(long)]
+    emulator_unpatched: bool,
+    /// A Bochs program of your own instead
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "emulator_unpatched")]
+    emulator: Option<PathBuf>,
+    /// CPU features that the machine is to lack, as Bochs names them ("xfd")
+    #[arg(long, default_value = "", value_name = "FEATURES")]
+    without: String,
+    /// Leave the selftests out: boots a little faster
+    #[arg(long)]
+    bare: bool,
+    /// A file or directory to put into the machine, under /add (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    add: Vec<PathBuf>,
+    /// Seconds after which the machine is killed
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+    /// Seconds without any output after which the machine is killed
+    #[arg(long, default_value_t = 120)]
+    silence: u64,
+    /// More kernel parameters
+    #[arg(long, default_value = "")]
+    params: String,
+    /// Show the kernel's console too, on stderr
+    #[arg(long)]
+    console: bool,
+    /// What to run: one word is a script for sh, several are a program and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Returns the command's exit status.
+pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
+    // With everything of the caller's own, nothing is built here.
+    let builds = !(options.bare
+        && options.kernel.is_some()
+        && options.emulator.is_some()
+        && options.strategy.is_none());
+    if builds {
+        lab.lock()?;
+    }
+    let emulator = match &options.emulator {
+        Some(program) => own(program)?,
+        None if options.emulator_unpatched => emulator::build(lab, emulator::Kind::Unpatched)?,
+        None => emulator::build(lab, emulator::Kind::Patched)?,
+    };
+    let kernel = match &options.kernel {
+        Some(dir) => Kernel {
+            source: PathBuf::new(),
+            objects: own(dir)?,
+        },
+        None if options.stock => kernel::build(lab, kernel::Kind::Stock)?,
+        None if options.debug => kernel::build(lab, kernel::Kind::Debug)?,
+        None => kernel::build(lab, kernel::Kind::Patched)?,
+    };
+    let module = match (options.stock, &options.kernel) {
+        (true, _) => None,
+        // Someone's own kernel may lack the hooks; only a strategy needs the module.
+        (_, Some(_)) if options.strategy.is_none() => None,
+        _ if options.broken => Some(module::build(lab, &kernel, module::Kind::Broken)?),
+        _ => Some(module::build(lab, &kernel, module::Kind::Shipped)?),
+    };
+    let programs = match options.bare {
+        true => Vec::new(),
+        false => selftests::programs(&selftests::build(lab)?)?,
+    };
+    let mut added = match options.bare {
+        true => Vec::new(),
+        false => kmod::build(lab, &kernel)?,
+    };
+    added.extend(options.add.iter().cloned());
+    let machine = Machine {
+        name: format!("boot-{}", std::process::id()),
+        emulator,
+        kernel,
+        module,
+        strategy: options.strategy.clone(),
+        programs,
+        added,
+        cpus: options.cpus,
+        memory: options.memory,
+        parameters: workaround_parameters(options.emulator_unpatched, &options.params),
+        without: workarounds(options.emulator_unpatched, &options.without),
+        command: script(&options.command),
+        timeout: Duration::from_secs(options.timeout),
+        silence: Duration::from_secs(options.silence),
+    };
+    boot(lab, &machine, options.console)
+}
+
+/// What the unpatched emulator must not offer, for a kernel to boot on it and run KVM.
+pub fn workarounds(unpatched: bool, without: &str) -> String {
+    let mut all: Vec<&str> = without.split(',').filter(|f| !f.is_empty()).collect();
+    if unpatched {
+        all.extend(
+            ["la57", "pku"]
+                .iter()
+                .filter(|f| !without.split(',').any(|w| w == **f)),
+        );
+    }
+    all.join(",")
+}
+
+/// The kernel's parameters, with those that the unpatched emulator needs.
+pub fn workaround_parameters(unpatched: bool, params: &str) -> String {
+    match unpatched {
+        true => format!("kvm_intel.enable_apicv=0 {params}"),
+        false => params.to_owned(),
+    }
+}
+
+fn own(path: &std::path::Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|error| {
+        Failure::new(format!("{}: {error}", path.display()))
+            .next("check the path")
+            .into()
+    })
+}
+
+/// Boots, streams the output, and explains an end that is not the command's.
+pub fn boot(lab: &Lab, machine: &Machine, console: bool) -> Result<i32> {
+    let dir = machine::compose(lab, machine)?;
+    lab.unlock();
+    let mut stdout = std::io::stdout();
+    let mut broken = None;
+    let outcome = machine::run(machine, &dir, &mut |told| match told {
+        Told::Output(bytes) => {
+            if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+                broken.get_or_insert(error);
+            }
+        }
+        Told::Console(line, severity) if console || severity.is_some() => {
+            let what = if severity == Some(Severity::Panic) {
+                "panic"
+            } else {
+                "console"
+            };
+            eprintln!("lab: {what}: {line}");
+        }
+        _ => {}
+    })?;
+    if let Some(error) = broken {
+        return Err(anyhow::Error::from(error).context("writing the machine's output"));
+    }
+    if let Some(failure) = outcome.failure() {
+        return Err(failure.into());
+    }
+    let End::Exit(status) = outcome.end else {
+        unreachable!("every other end is a failure")
+    };
+    let splats = outcome.splats.len();
+    if splats > 0 {
+        eprintln!(
+            "lab: {splats} kernel splats, see {}",
+            lab.shown(&outcome.console)
+        );
+    }
+    if !outcome.powered_off {
+        eprintln!("lab: the machine did not switch itself off");
+    }
+    eprintln!(
+        "lab: exit status {status} after {:.1} s (console: {})",
+        outcome.elapsed.as_secs_f64(),
+        lab.shown(&outcome.console)
+    );
+    Ok(status)
+}
+
+/// One word is a script; several are quoted, so that the machine's sh sees the same words.
+fn script(words: &[String]) -> String {
+    match words {
+        [one] => format!("{one}\n"),
+        many => many.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ") + "\n",
+    }
+}
+
+/// A word as sh needs it.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_reach_the_machine_as_they_are() {
+        assert_eq!(script(&["echo a; echo b".into()]), "echo a; echo b\n");
+        let words = [
+            "printf".to_owned(),
+            "%s|".into(),
+            "it's".into(),
+            "a b".into(),
+            "$x".into(),
+        ];
+        let out = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(script(&words))
+            .output()
+            .unwrap();
+        assert_eq!(out.stdout, b"it's|a b|$x|");
+    }
+
+    #[test]
+    fn workarounds_are_for_the_unpatched_emulator_only() {
+        assert_eq!(workarounds(false, "xfd"), "xfd");
+        assert_eq!(workarounds(true, "la57"), "la57,pku");
+    }
+}

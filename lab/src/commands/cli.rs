@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The command line, and how each command's end becomes an exit code.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::base::failure;
+use crate::base::files;
+use crate::base::interrupt::Interrupted;
+use crate::base::layout::{Choices, Lab};
+use crate::build::{emulator, kernel, module, packages, selftests, source};
+use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
+
+#[derive(Parser)]
+#[command(
+    name = "lab",
+    version,
+    about = "Fetches, builds, boots, tests and measures xfd_switch in an emulated machine"
+)]
+struct Cli {
+    #[command(flatten)]
+    choices: Choices,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the Debian packages that are missing, and bindgen
+    Setup,
+    /// Fetch the kernel's and the emulator's source
+    Fetch,
+    /// Build something, and what it needs
+    Build {
+        #[arg(value_enum, default_value_t = What::All)]
+        what: What,
+    },
+    /// Boot a machine, run a command in it, and return its exit status (125: the lab itself failed)
+    Boot(Box<boot::Options>),
+    /// Measure every strategy; prints the table and writes build/report/run.json
+    Run,
+    /// Run every test; prints KTAP and writes build/report/check.json
+    Check(check::Options),
+    /// Run the kernel tree's own KVM selftests with and without the module; writes
+    /// build/report/upstream.json and fails if a strategy changes any result
+    Upstream(upstream::Options),
+    /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
+    Mutants(mutants::Options),
+    /// Build and boot the kernel after each patch of the host series
+    Bisect,
+    /// Work on the host kernel series in a git tree
+    #[command(subcommand)]
+    Kernel(edit::Command),
+    /// Remove what was built; downloads stay
+    Clean,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    Stock,
+    Patched,
+    Debug,
+    Emulator,
+    EmulatorUnpatched,
+    Module,
+    ModuleBroken,
+    Selftests,
+    All,
+}
+
+/// The exit code of `lab boot` when not the command but the lab failed.
+const BOOT_FAILED: u8 = 125;
+
+pub fn main() -> ExitCode {
+    // make passes its unset variables on as empty ones.
+    for name in [
+        "SETUP",
+        "JOBS",
+        "KDIR",
+        "KERNEL_SOURCE",
+        "EMULATOR_SOURCE",
+        "DOWNLOADS",
+    ] {
+        if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
+            std::env::remove_var(name);
+        }
+    }
+    let cli = Cli::parse();
+    let boots = matches!(
+        cli.command,
+        Command::Boot(_) | Command::Kernel(edit::Command::Try(_))
+    );
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if error.chain().any(|c| c.is::<Interrupted>()) => {
+            eprintln!("\nlab: {Interrupted}");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("lab: error: {}", failure::explain(&error));
+            ExitCode::from(if boots { BOOT_FAILED } else { 1 })
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8> {
+    let lab = Lab::open(cli.choices)?;
+    match cli.command {
+        Command::Setup => {
+            lab.lock()?;
+            packages::setup(&lab)?;
+            packages::bindgen(&lab)?;
+            eprintln!("lab: everything that is needed is installed");
+        }
+        Command::Fetch => {
+            lab.lock()?;
+            source::fetch(&lab)?;
+        }
+        Command::Build { what } => build(&lab, what)?,
+        Command::Boot(options) => {
+            packages::setup(&lab)?;
+            return Ok(boot::run(&lab, &options)?.clamp(0, 255) as u8);
+        }
+        Command::Run => run::run(&lab)?,
+        Command::Check(options) => return Ok(if check::run(&lab, &options)? { 0 } else { 1 }),
+        Command::Upstream(options) => {
+            return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })
+        }
+        Command::Mutants(options) => return Ok(if mutants::run(&lab, &options)? { 0 } else { 1 }),
+        Command::Bisect => return Ok(if bisect::run(&lab)? { 0 } else { 1 }),
+        Command::Kernel(command) => return edit::run(&lab, &command),
+        Command::Clean => {
+            lab.lock()?;
+            // The lab itself stays: it is running.
+            for entry in std::fs::read_dir(lab.build())? {
+                let entry = entry?;
+                if !["lab", "lock"]
+                    .iter()
+                    .any(|keep| entry.file_name() == *keep)
+                {
+                    files::remove(&entry.path())?;
+                }
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn build(lab: &Lab, what: What) -> Result<()> {
+    lab.lock()?;
+    if let (What::Module, Some(kdir)) = (what, lab.choices.kdir.clone()) {
+        packages::bindgen_for_module(lab)?;
+        let object = module::build_for(lab, &kdir)?;
+        eprintln!("lab: {} is built", lab.shown(&object));
+        return Ok(());
+    }
+    packages::setup(lab)?;
+    let all = matches!(what, What::All);
+    if all || matches!(what, What::Emulator) {
+        emulator::build(lab, emulator::Kind::Patched)?;
+    }
+    if all || matches!(what, What::EmulatorUnpatched) {
+        emulator::build(lab, emulator::Kind::Unpatched)?;
+    }
+    if all || matches!(what, What::Stock) {
+        kernel::build(lab, kernel::Kind::Stock)?;
+    }
+    if all || matches!(what, What::Patched | What::Module | What::ModuleBroken) {
+        let patched = kernel::build(lab, kernel::Kind::Patched)?;
+        if all || matches!(what, What::Module) {
+            let object = module::build(lab, &patched, module::Kind::Shipped)?;
+            eprintln!("lab: {} is built", lab.shown(&object));
+        }
+        if all || matches!(what, What::ModuleBroken) {
+            module::build(lab, &patched, module::Kind::Broken)?;
+        }
+    }
+    if all || matches!(what, What::Debug) {
+        kernel::build(lab, kernel::Kind::Debug)?;
+    }
+    if all || matches!(what, What::Selftests) {
+        selftests::build(lab)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn boot_takes_the_command_after_two_dashes() {
+        assert!(Cli::try_parse_from(["lab", "boot", "--cpus", "2", "--", "ls", "-l"]).is_ok());
+        assert!(Cli::try_parse_from(["lab", "boot"]).is_err());
+        assert!(
+            Cli::try_parse_from(["lab", "boot", "--stock", "--strategy", "x", "--", "true"])
+                .is_err()
+        );
+        assert!(Cli::try_parse_from(["lab", "boot", "--stock", "--debug", "--", "true"]).is_err());
+        assert!(Cli::try_parse_from(["lab", "boot", "--cpus", "0", "--", "true"]).is_err());
+    }
+}

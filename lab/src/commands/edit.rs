@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `lab kernel`: the loop of a developer of the host series. A git tree of the patched kernel is
+//! edited with git's own commands, built, booted, and written back as patches/linux.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+
+use anyhow::Result;
+
+use crate::base::failure::Failure;
+use crate::base::files;
+use crate::base::layout::Lab;
+use crate::base::step::{ask, Step};
+use crate::build::kernel;
+use crate::build::series;
+use crate::build::source;
+use crate::commands::boot;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Make build/linux/tree: a git tree with one commit for each patch of patches/linux
+    ///
+    /// Then work there as with any kernel tree: commit, `git rebase -i base`, and so on.
+    Edit,
+    /// Build that tree, changes not yet committed included, and boot it
+    Try(Box<Try>),
+    /// Write the tree's commits since the tag `base` back to patches/linux
+    Save,
+}
+
+#[derive(clap::Args)]
+pub struct Try {
+    /// Options of `lab boot`, and after `--` the command [default: only build]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    boot: Vec<String>,
+}
+
+fn tree(lab: &Lab) -> PathBuf {
+    lab.at("build/linux/tree")
+}
+
+fn git(tree: &Path) -> Process {
+    let mut command = Process::new("git");
+    command.arg("-C").arg(tree).env("LC_ALL", "C");
+    command
+}
+
+pub fn run(lab: &Lab, command: &Command) -> Result<u8> {
+    match command {
+        Command::Edit => edit(lab)?,
+        Command::Try(options) => return attempt(lab, options),
+        Command::Save => save(lab)?,
+    }
+    Ok(0)
+}
+
+fn edit(lab: &Lab) -> Result<()> {
+    let tree = tree(lab);
+    if tree.exists() {
+        return Err(Failure::new(format!("{} is there already", lab.shown(&tree)))
+            .next("go on working in it, or save it (`lab kernel save`), remove it, and run this again")
+            .into());
+    }
+    lab.lock()?;
+    let pristine = source::kernel(lab)?;
+    let mut step = Step::begin(
+        lab,
+        "kernel-edit",
+        "making the git tree of the patched kernel",
+    )?
+    .next("if a patch does not apply, mend patches/linux; then run the same command again");
+    let new = tree.with_extension("new");
+    files::remove(&new)?;
+    step.run(Process::new("cp").arg("-a").arg(&pristine.dir).arg(&new))?;
+    step.run(git(&new).args(["init", "-q", "-b", "xfd"]))?;
+    // Debian's archive has files that the kernel's .gitignore names.
+    step.run(git(&new).args(["add", "-A", "-f"]))?;
+    let me = [
+        "-c",
+        "user.name=lab",
+        "-c",
+        "user.email=lab@localhost",
+        "-c",
+        "commit.gpgsign=false",
+    ];
+    step.run(
+        git(&new)
+            .args(me)
+            .args(["commit", "-q", "-m", "The pristine kernel source"]),
+    )?;
+    step.run(git(&new).args(["tag", "base"]))?;
+    let patches = series::patches(&kernel::series_dir(lab))?;
+    if !patches.is_empty() {
+        // The committer is the user's own when git knows one.
+        let known = ask(git(&new).args(["config", "user.email"])).is_some_and(|e| !e.is_empty());
+        let mut command = git(&new);
+        if !known {
+            command.args(me);
+        }
+        step.run(command.args(["am", "-q"]).args(&patches))?;
+    }
+    fs::rename(&new, &tree)?;
+    step.done();
+    eprintln!(
+        "lab: edit and commit in {}, then `lab kernel try -- COMMAND` and `lab kernel save`",
+        lab.shown(&tree)
+    );
+    Ok(())
+}
+
+fn need(lab: &Lab) -> Result<PathBuf> {
+    let tree = tree(lab);
+    if tree.join(".git").exists() {
+        return Ok(tree);
+    }
+    Err(Failure::new("there is no git tree yet")
+        .next("`lab kernel edit` makes it")
+        .into())
+}
+
+fn attempt(lab: &Lab, options: &Try) -> Result<u8> {
+    let tree = need(lab)?;
+    lab.lock()?;
+    let objects = lab.at("build/linux/tree-build");
+    kernel::build_tree(
+        lab,
+        &tree,
+        &objects,
+        "building the kernel of the git tree",
+        kernel::Kind::Patched,
+    )?;
+    if options.boot.is_empty() {
+        return Ok(0);
+    }
+    use clap::Parser;
+    #[derive(clap::Parser)]
+    #[command(name = "lab kernel try")]
+    struct Arguments {
+        #[command(flatten)]
+        boot: boot::Options,
+    }
+    let mut words = vec![
+        "lab kernel try".to_owned(),
+        "--kernel".to_owned(),
+        objects.display().to_string(),
+    ];
+    if !options.boot.iter().any(|w| w == "--") && !options.boot[0].starts_with("--") {
+        words.push("--".to_owned());
+    }
+    words.extend(options.boot.iter().cloned());
+    let arguments = Arguments::parse_from(words);
+    Ok(boot::run(lab, &arguments.boot)?.clamp(0, 255) as u8)
+}
+
+fn save(lab: &Lab) -> Result<()> {
+    let tree = need(lab)?;
+    let dirty =
+        ask(git(&tree).args(["status", "--porcelain", "--untracked-files=no"])).unwrap_or_default();
+    if !dirty.is_empty() {
+        return Err(
+            Failure::new("the git tree has changes that are not committed")
+                .details(dirty.lines().take(10))
+                .next(format!(
+                    "commit them in {}, then run this again",
+                    lab.shown(&tree)
+                ))
+                .into(),
+        );
+    }
+    let mut step = Step::begin(lab, "kernel-save", "writing patches/linux")?;
+    let new = lab.at("build/linux/series.new");
+    files::remove(&new)?;
+    fs::create_dir_all(&new)?;
+    // No hash, no version of git, no encoding: the same commits give the same files.
+    step.run(
+        git(&tree)
+            .args([
+                "-c",
+                "format.useAutoBase=false",
+                "-c",
+                "diff.algorithm=myers",
+            ])
+            .args([
+                "format-patch",
+                "-q",
+                "--zero-commit",
+                "--no-signature",
+                "-n",
+                "--no-base",
+                "--no-thread",
+                "-o",
+            ])
+            .arg(&new)
+            .arg("base..HEAD"),
+    )?;
+    let dir = kernel::series_dir(lab);
+    fs::create_dir_all(&dir)?;
+    for old in series::patches(&dir)? {
+        fs::remove_file(old)?;
+    }
+    let patches = series::patches(&new)?;
+    for patch in &patches {
+        fs::copy(patch, dir.join(patch.file_name().unwrap_or_default()))?;
+    }
+    files::remove(&new)?;
+    step.done();
+    eprintln!(
+        "lab: {} patches written to {}",
+        patches.len(),
+        lab.shown(&dir)
+    );
+    Ok(())
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the figures must show: `lab run` fails if they do not.
+
+use serde::{Deserialize, Serialize};
+
+use crate::measure::report::{Cost, Figures, Report, States, STATES, VCPUS};
+
+/// A goal as run.json has it, and why it is not met, if it is not.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Goal {
+    pub goal: String,
+    pub met: bool,
+    pub failures: Vec<String>,
+}
+
+/// What is wrong with the first's figures, given those of stock.
+type Judge = fn(&Figures, &Figures) -> Vec<String>;
+
+/// The module's strategies, all of them.
+const EACH: &str = "each strategy";
+
+#[rustfmt::skip]
+const GOALS: [(&str, &str, Judge); 11] = [
+    (EACH, "loses no byte of tile data", bytes_lost),
+    (EACH, "costs never and no AMX not an instruction more per exit than stock", unconcerned),
+    (EACH, "costs older VMs not an access or instruction more per exit than stock", older),
+    ("unloaded", "costs not an access or instruction more per exit than stock", unloaded),
+    ("lazy", "accesses no MSR on an exit, in any state", no_access),
+    ("lazy", "takes no more instructions for an exit than stock in never", as_never),
+    ("lazy", "takes no exit and at most 400 instructions for a guest's #NM", nm),
+    ("lazy", "costs the same per exit from 1 to 64 vCPUs", vcpus),
+    ("lazy", "takes no more WRMSR in the slow path than stock, but for dormant", slow_path),
+    ("xinuse", "accesses fewer MSRs than stock on an armed or pending exit", fewer_accesses),
+    ("xinuse", "takes no more instructions than stock for an armed exit", armed),
+];
+
+/// What came of each goal, in the order of the table.
+pub fn judge(report: &Report) -> Vec<Goal> {
+    GOALS
+        .iter()
+        .map(|(who, what, judge)| {
+            let failures = failures(report, who, *judge);
+            Goal {
+                goal: format!("{who} {what}"),
+                met: failures.is_empty(),
+                failures,
+            }
+        })
+        .collect()
+}
+
+fn failures(report: &Report, who: &str, judge: Judge) -> Vec<String> {
+    let judged: Vec<_> = report
+        .strategies
+        .iter()
+        .filter(|(name, _)| match who {
+            EACH => name != "stock" && name != "unloaded",
+            one => name == one,
+        })
+        .collect();
+    match report.figures("stock") {
+        Some(stock) if !judged.is_empty() => judged
+            .iter()
+            .flat_map(|(name, ours)| {
+                let said = judge(ours, stock).into_iter();
+                said.map(move |words| format!("{name}: {words}"))
+            })
+            .collect(),
+        _ => vec!["not measured".into()],
+    }
+}
+
+fn bytes_lost(ours: &Figures, _: &Figures) -> Vec<String> {
+    ours.bytes_lost
+        .iter()
+        .filter(|(_, bytes)| **bytes > 0)
+        .map(|(event, bytes)| format!("{event} {bytes}"))
+        .collect()
+}
+
+fn unconcerned(ours: &Figures, stock: &Figures) -> Vec<String> {
+    dearer(&ours.exit, &stock.exit, &["never", "no_amx"])
+}
+
+fn older(ours: &Figures, stock: &Figures) -> Vec<String> {
+    match &ours.older {
+        Some(older) => dearer(older, &stock.exit, &STATES),
+        None => vec!["not measured".into()],
+    }
+}
+
+fn unloaded(ours: &Figures, stock: &Figures) -> Vec<String> {
+    dearer(&ours.exit, &stock.exit, &STATES)
+}
+
+/// The states in which an exit costs more than it does in `stock`.
+fn dearer(ours: &States, stock: &States, states: &[&str]) -> Vec<String> {
+    let words = |c: &Cost| {
+        format!(
+            "{:.2} accesses, {} instructions",
+            c.accesses(),
+            c.instructions
+        )
+    };
+    states
+        .iter()
+        .map(|s| (s, &ours[*s], &stock[*s]))
+        .filter(|(_, ours, stock)| {
+            ours.accesses() > stock.accesses() || ours.instructions > stock.instructions
+        })
+        .map(|(s, ours, stock)| format!("{s} {}, stock {}", words(ours), words(stock)))
+        .collect()
+}
+
+fn no_access(ours: &Figures, _: &Figures) -> Vec<String> {
+    ours.exit
+        .iter()
+        .filter(|(_, cost)| cost.accesses() > 0.0)
+        .map(|(state, cost)| format!("{state} {:.2}", cost.accesses()))
+        .collect()
+}
+
+fn as_never(ours: &Figures, stock: &Figures) -> Vec<String> {
+    let most = stock.exit["never"].instructions;
+    ours.exit
+        .iter()
+        // Its XCR0 is not the host's, and is switched.
+        .filter(|(state, _)| *state != "no_amx")
+        .filter(|(_, cost)| cost.instructions > most)
+        .map(|(state, cost)| format!("{state} {}, not {most}", cost.instructions))
+        .collect()
+}
+
+fn nm(ours: &Figures, _: &Figures) -> Vec<String> {
+    let nm = &ours.nm;
+    match nm.exits > 0.0 || nm.instructions > 400 {
+        true => vec![format!(
+            "{:.2} exits, {} instructions",
+            nm.exits, nm.instructions
+        )],
+        false => Vec::new(),
+    }
+}
+
+fn vcpus(ours: &Figures, _: &Figures) -> Vec<String> {
+    let one = &ours.vcpus[&1];
+    VCPUS
+        .iter()
+        .map(|n| (n, &ours.vcpus[n]))
+        .filter(|(_, many)| {
+            many.accesses() != one.accesses()
+                || many.instructions_min != one.instructions_min
+                || many.instructions_max != one.instructions_min
+        })
+        .map(|(n, many)| {
+            let (min, max) = (many.instructions_min, many.instructions_max);
+            format!(
+                "{n} vCPUs {:.2} accesses, {min} to {max} instructions",
+                many.accesses()
+            )
+        })
+        .collect()
+}
+
+fn slow_path(ours: &Figures, stock: &Figures) -> Vec<String> {
+    let mut said = Vec::new();
+    for (what, ours, stock) in [
+        ("plain task", &ours.switch_plain, &stock.switch_plain),
+        ("task with tiles", &ours.switch_amx, &stock.switch_amx),
+        ("userspace", &ours.userspace, &stock.userspace),
+    ] {
+        // What dormant costs more saves its tiles, which stock loses.
+        for state in STATES.iter().filter(|s| **s != "dormant") {
+            let (ours, stock) = (ours[*state].wrmsr(), stock[*state].wrmsr());
+            if ours > stock {
+                said.push(format!("{what}, {state} {ours:.2}, stock {stock:.2}"));
+            }
+        }
+    }
+    said
+}
+
+fn fewer_accesses(ours: &Figures, stock: &Figures) -> Vec<String> {
+    ["armed", "pending"]
+        .iter()
+        .map(|s| (s, ours.exit[*s].accesses(), stock.exit[*s].accesses()))
+        .filter(|(_, ours, stock)| ours >= stock)
+        .map(|(s, ours, stock)| format!("{s} {ours:.2}, stock {stock:.2}"))
+        .collect()
+}
+
+fn armed(ours: &Figures, stock: &Figures) -> Vec<String> {
+    dearer(&ours.exit, &stock.exit, &["armed"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::report::tests::report;
+
+    /// The goals that are not met once `change` has been made to the strategy's figures.
+    fn missed(name: &str, change: impl Fn(&mut Figures)) -> Vec<String> {
+        let mut report = report();
+        let (_, figures) = report
+            .strategies
+            .iter_mut()
+            .find(|(n, _)| n == name)
+            .unwrap();
+        change(figures);
+        let goals = judge(&report).into_iter();
+        goals.filter(|g| !g.met).map(|g| g.goal).collect()
+    }
+
+    #[test]
+    fn good_figures_meet_all_goals() {
+        assert_eq!(missed("lazy", |_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn each_goal_can_be_missed() {
+        type Change = fn(&mut Figures);
+        let cases: [(&str, &str, Change); 12] = [
+            ("eager", "loses no byte", |f| {
+                f.bytes_lost.insert("dormant_preempt".into(), 1);
+            }),
+            ("eager", "costs never and no AMX", |f| {
+                f.exit.get_mut("no_amx").unwrap().instructions += 1
+            }),
+            ("eager", "costs older VMs", |f| {
+                let older = f.older.as_mut().unwrap();
+                older.get_mut("pending").unwrap().instructions += 1
+            }),
+            ("xinuse", "costs older VMs", |f| f.older = None),
+            ("unloaded", "unloaded costs", |f| {
+                f.exit.get_mut("live").unwrap().msr.rdmsr_xfd += 1
+            }),
+            ("lazy", "lazy accesses no MSR", |f| {
+                f.exit.get_mut("armed").unwrap().msr.wrmsr_xfd = 1
+            }),
+            ("lazy", "than stock in never", |f| {
+                f.exit.get_mut("live").unwrap().instructions += 100
+            }),
+            ("lazy", "400 instructions", |f| f.nm.instructions = 401),
+            ("lazy", "400 instructions", |f| f.nm.exits = 0.5),
+            ("lazy", "1 to 64 vCPUs", |f| {
+                f.vcpus.get_mut(&64).unwrap().instructions_max += 1
+            }),
+            ("lazy", "the slow path", |f| {
+                f.switch_amx.get_mut("live").unwrap().msr.wrmsr_xfd_err += 1
+            }),
+            ("xinuse", "armed or pending", |f| {
+                f.exit.get_mut("pending").unwrap().msr.rdmsr_xfd = 3000
+            }),
+        ];
+        for (name, goal, change) in cases {
+            let missed = missed(name, change);
+            assert!(missed.len() == 1 && missed[0].contains(goal), "{missed:?}");
+        }
+        // An armed exit is also one of those that must not access more.
+        let missed = missed("xinuse", |f| {
+            f.exit.get_mut("armed").unwrap().instructions += 100
+        });
+        assert_eq!(
+            missed,
+            ["xinuse takes no more instructions than stock for an armed exit"]
+        );
+    }
+
+    #[test]
+    fn dormant_may_cost_more_in_the_slow_path() {
+        let missed = missed("lazy", |f| {
+            f.userspace.get_mut("dormant").unwrap().msr.wrmsr_xfd += 100
+        });
+        assert_eq!(missed, [""; 0]);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_met() {
+        let mut report = report();
+        report.strategies.retain(|(name, _)| name != "lazy");
+        let missed = judge(&report).into_iter().filter(|g| !g.met).count();
+        assert_eq!(missed, 5);
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The measurement: figures, goals, tables.
+
+pub mod goals; // what the measurement must show
+pub mod report; // run.json
+pub mod strategies; // config/strategies.toml
+pub mod table; // the tables of the measurement

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The tables that `lab run` prints: rows are figures, columns are strategies.
+
+use std::fmt;
+
+use crate::measure::report::{Cost, Figures, Report, States, LOSSES, STATES, VCPUS};
+
+/// Rows under the names of the strategies; a row without cells is a section's title.
+struct Table<'a> {
+    report: &'a Report,
+    rows: Vec<(String, Option<Vec<String>>)>,
+}
+
+impl<'a> Table<'a> {
+    fn new(report: &'a Report) -> Self {
+        Table {
+            report,
+            rows: Vec::new(),
+        }
+    }
+
+    fn section(&mut self, title: &str) {
+        self.rows.push((title.to_owned(), None));
+    }
+
+    fn row(&mut self, name: &str, cell: impl Fn(&Figures) -> String) {
+        let cells = self.report.strategies.iter().map(|(_, f)| cell(f));
+        self.rows
+            .push((format!("  {name}"), Some(cells.collect::<Vec<_>>())));
+    }
+
+    /// A section with a row for each state of the guest.
+    fn by_state(&mut self, title: &str, cell: impl Fn(&Figures, &str) -> String) {
+        self.section(title);
+        for state in STATES {
+            self.row(&shown(state), |f| cell(f, state));
+        }
+    }
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let with_cells = || self.rows.iter().filter_map(|(n, c)| Some((n, c.as_ref()?)));
+        let first = with_cells().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let heads = self.report.strategies.iter().map(|(name, _)| name);
+        let widths: Vec<usize> = heads
+            .clone()
+            .enumerate()
+            .map(|(i, head)| {
+                let cells = with_cells().map(|(_, cells)| cells[i].len());
+                cells.chain([head.len()]).max().unwrap_or(0)
+            })
+            .collect();
+        write!(f, "{:first$}", "")?;
+        for (head, width) in heads.zip(&widths) {
+            write!(f, "  {head:>width$}")?;
+        }
+        writeln!(f)?;
+        for (name, cells) in &self.rows {
+            let Some(cells) = cells else {
+                writeln!(f, "{name}")?;
+                continue;
+            };
+            let mut line = format!("{name:first$}");
+            for (cell, width) in cells.iter().zip(&widths) {
+                line += &format!("  {cell:>width$}");
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// All tables, one below the other.
+pub fn tables(report: &Report) -> String {
+    format!(
+        "{}\n{}\n{}",
+        per_exit(report),
+        slow_path(report),
+        growth(report)
+    )
+}
+
+fn per_exit(report: &Report) -> Table<'_> {
+    let mut table = Table::new(report);
+    table.by_state("MSR accesses per exit (XFD, XFD_ERR)", |f, state| {
+        format!("{:.2}", f.exit[state].accesses())
+    });
+    table.by_state("entries of VMX MSR lists per exit and entry", |f, state| {
+        f.list_entries[state].to_string()
+    });
+    table.by_state("instructions per exit", |f, state| {
+        f.exit[state].instructions.to_string()
+    });
+    table.by_state(
+        "VMs older than the module: MSR accesses and instructions per exit",
+        |f, state| match &f.older {
+            None => "-".into(),
+            Some(older) => format!(
+                "{:.2} {}",
+                older[state].accesses(),
+                older[state].instructions
+            ),
+        },
+    );
+    table.section("a guest's #NM");
+    table.row("exits", |f| format!("{:.2}", f.nm.exits));
+    table.row("instructions", |f| f.nm.instructions.to_string());
+    table.section("bytes of tile data lost");
+    for loss in LOSSES {
+        let name = loss.replacen('_', ", ", 1).replace('_', "-");
+        table.row(&name, |f| f.bytes_lost[loss].to_string());
+    }
+    table
+}
+
+/// What a task switch, or an exit to userspace, costs in MSR accesses and instructions.
+fn slow_path(report: &Report) -> Table<'_> {
+    let mut table = Table::new(report);
+    let costs = "RDMSR and WRMSR of XFD+XFD_ERR, instructions";
+    type Of = fn(&Figures) -> &States;
+    let kinds: [(&str, Of); 3] = [
+        ("a switch to a plain task and back", |f| &f.switch_plain),
+        ("a switch to a task with tiles and back", |f| &f.switch_amx),
+        ("an exit to userspace and back", |f| &f.userspace),
+    ];
+    for (title, of) in kinds {
+        table.by_state(&format!("{title}: {costs}"), |f, state| {
+            slow_cell(&of(f)[state])
+        });
+    }
+    if report.strategies.iter().any(|(_, f)| {
+        kinds
+            .iter()
+            .any(|(_, of)| of(f).values().any(|c| c.kept < c.times))
+    }) {
+        table.section("* and the tiles are lost");
+    }
+    table
+}
+
+fn slow_cell(cost: &Cost) -> String {
+    let a = &cost.msr;
+    let each = |n: u64| {
+        let n = n as f64 / cost.times as f64;
+        let exact = n.fract() == 0.0;
+        format!("{n:.*}", if exact { 0 } else { 2 })
+    };
+    format!(
+        "{}+{} {}+{} {}{}",
+        each(a.rdmsr_xfd),
+        each(a.rdmsr_xfd_err),
+        each(a.wrmsr_xfd),
+        each(a.wrmsr_xfd_err),
+        cost.instructions,
+        if cost.kept < cost.times { "*" } else { " " }
+    )
+}
+
+/// What more vCPUs cost: each exit, and memory.
+fn growth(report: &Report) -> Table<'_> {
+    let mut table = Table::new(report);
+    table.section("armed vCPUs on one CPU: MSR accesses and instructions per exit");
+    for n in VCPUS {
+        table.row(&n.to_string(), |f| {
+            let cost = &f.vcpus[&n];
+            let (min, max) = (cost.instructions_min, cost.instructions_max);
+            let instructions = match min == max {
+                true => min.to_string(),
+                false => format!("{min}-{max}"),
+            };
+            format!("{:.2} {instructions}", cost.accesses())
+        });
+    }
+    table.section("bytes of memory per vCPU");
+    table.row("struct kvm_vcpu", |f| f.bytes_per_vcpu.kvm_vcpu.to_string());
+    table.row("its task_struct", |f| {
+        f.bytes_per_vcpu.task_struct.to_string()
+    });
+    table.row("module", |f| match f.bytes_per_vcpu.module {
+        None => "-".into(),
+        Some(bytes) => bytes.to_string(),
+    });
+    table
+}
+
+/// A state as the tables have it.
+fn shown(state: &str) -> String {
+    state.replace("no_amx", "no AMX")
+}
