@@ -17,7 +17,7 @@ use crate::base::interrupt;
 use crate::base::layout::Lab;
 use crate::base::stamp::Fingerprint;
 use crate::build::kernel::Kernel;
-use crate::machine::console::{Event, Lines, OutputParser, Severity, SplatScanner};
+use crate::machine::console::{message, Event, Lines, OutputParser, Severity, SplatScanner};
 use crate::machine::image;
 use crate::machine::initramfs::{self, Archive};
 
@@ -137,6 +137,9 @@ impl Outcome {
 }
 
 const LAST_LINES: usize = 15;
+
+/// The kernel's last words. The machine has no ACPI with which to go off by itself then.
+const HALTED: [&str; 2] = ["reboot: System halted", "reboot: Power down"];
 
 /// How long a machine may take to switch itself off.
 const SHUTDOWN: Duration = Duration::from_secs(60);
@@ -354,6 +357,7 @@ struct Follower<'a> {
     running: bool,
     exit: Option<(i32, Instant)>,
     panic: Option<Instant>,
+    halted: Option<Instant>,
     dir: PathBuf,
 }
 
@@ -374,6 +378,7 @@ impl<'a> Follower<'a> {
             running: false,
             exit: None,
             panic: None,
+            halted: None,
             dir: dir.to_owned(),
         }
     }
@@ -392,7 +397,7 @@ impl<'a> Follower<'a> {
                 self.heard = Instant::now();
             }
             if let Some(end) = self.decide(ended) {
-                break (end, ended);
+                break (end, ended || self.halted.is_some());
             }
             if !something {
                 std::thread::sleep(Duration::from_millis(20));
@@ -451,6 +456,9 @@ impl<'a> Follower<'a> {
         if severity == Some(Severity::Panic) {
             self.panic.get_or_insert_with(Instant::now);
         }
+        if message(line).is_some_and(|m| HALTED.contains(&m)) {
+            self.halted.get_or_insert_with(Instant::now);
+        }
         if self.last_lines.len() == LAST_LINES {
             self.last_lines.remove(0);
         }
@@ -466,7 +474,11 @@ impl<'a> Follower<'a> {
         // What the kernel says while it shuts down counts, so that is waited for.
         if let Some((status, at)) = self.exit {
             let late = at.elapsed() > SHUTDOWN.min(self.machine.silence);
-            return (ended || late).then(|| match &self.setup {
+            // Its very last words may still be on their way.
+            let off = self
+                .halted
+                .is_some_and(|at| at.elapsed() > Duration::from_millis(300));
+            return (ended || off || late).then(|| match &self.setup {
                 Some(words) => End::Setup(words.clone()),
                 None => End::Exit(status),
             });
@@ -547,6 +559,18 @@ mod tests {
         let (outcome, _, _) = pretend(&script, 10_000, 300);
         assert_eq!(outcome.end, End::Exit(0));
         assert!(!outcome.powered_off);
+    }
+
+    #[test]
+    fn a_machine_that_has_halted_is_off() {
+        for words in HALTED {
+            let script = format!(
+                "{BEGIN}; printf '\\036LAB exit 0\\n' >>output.log; echo '[ 1.0] {words}' >console.log; sleep 100"
+            );
+            let (outcome, _, _) = pretend(&script, 60_000, 60_000);
+            assert_eq!(outcome.end, End::Exit(0));
+            assert!(outcome.powered_off && outcome.elapsed < Duration::from_secs(20));
+        }
     }
 
     #[test]
