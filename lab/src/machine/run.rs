@@ -144,6 +144,10 @@ const HALTED: [&str; 2] = ["reboot: System halted", "reboot: Power down"];
 /// How long a machine may take to switch itself off.
 const SHUTDOWN: Duration = Duration::from_secs(60);
 
+/// Instructions, and thereby ticks of the TSC, in a second of the machine's time. CPUID names the
+/// frequency of a real CPU, and there is no other clock than the TSC to find out by: the kernel is told.
+const IPS: u32 = 20_000_000;
+
 /// Composes the machine's directory with its disk; the lab should be locked while it does.
 pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
     let dir = lab.at("build/boot").join(&machine.name);
@@ -176,7 +180,8 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
     // idle=halt: with two CPUs and the default idle loop tests stalled for a second now and then, with
     // this they did not. The emulator's MWAIT is the suspect; nobody has looked.
     let parameters = format!(
-        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {}",
+        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt tsc_early_khz={} {}",
+        IPS / 1000,
         machine.parameters
     );
     let disk = image::make(
@@ -272,7 +277,7 @@ fn bochsrc(machine: &Machine, disk: &image::Image) -> String {
         "config_interface: textconfig\n\
          display_library: nogui\n\
          memory: guest={memory}, host={host}\n\
-         cpu: model=sapphire_rapids, count={cpus}, ips=20000000, reset_on_triple_fault=0{without}\n\
+         cpu: model=sapphire_rapids, count={cpus}, ips={ips}, reset_on_triple_fault=0{without}\n\
          romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
          vgaromimage: file={vga}\n\
          ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
@@ -286,6 +291,7 @@ fn bochsrc(machine: &Machine, disk: &image::Image) -> String {
          error: action=ignore\n\
          info: action=ignore\n\
          debug: action=ignore\n",
+        ips = IPS,
         memory = machine.memory,
         // The most that the emulator takes; it keeps the rest in a file.
         host = machine.memory.min(2048),
