@@ -3,5 +3,6 @@
 
 pub mod goals; // what the measurement must show
 pub mod report; // run.json
+pub mod run; // what is measured, and the last measurement
 pub mod strategies; // config/strategies.toml
 pub mod table; // the tables of the measurement

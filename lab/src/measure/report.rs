@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::failure::Failure;
-use crate::measure::goals::{self, Goal};
 
 /// As in selftests/xfd_measure.c, which says what all the figures mean.
 pub const STATES: [&str; 6] = ["never", "armed", "live", "dormant", "pending", "no_amx"];
@@ -29,9 +29,19 @@ pub const LOSSES: [&str; 8] = [
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 pub struct Report {
     pub kernel: String,
-    #[serde(with = "in_order")]
-    pub strategies: Vec<(String, Figures)>,
+    pub strategies: Strategies,
     pub goals: Vec<Goal>,
+}
+
+/// Figures by strategy, in the order of every table; "stock" and "unloaded" come first.
+pub type Strategies = IndexMap<String, Figures>;
+
+/// What the figures must show, and why they don't, if they don't.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Goal {
+    pub goal: String,
+    pub met: bool,
+    pub failures: Vec<String>,
 }
 
 /// Costs by the state of the guest.
@@ -122,39 +132,6 @@ impl Vcpus {
     }
 }
 
-/// A JSON object whose keys stay in the order in which they were measured.
-mod in_order {
-    use super::Figures;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(
-        pairs: &[(String, Figures)],
-        out: S,
-    ) -> Result<S::Ok, S::Error> {
-        let mut map = serde_json::Map::new();
-        for (name, figures) in pairs {
-            let value = serde_json::to_value(figures).map_err(serde::ser::Error::custom)?;
-            map.insert(name.clone(), value);
-        }
-        map.serialize(out)
-    }
-
-    pub fn deserialize<'a, D: Deserializer<'a>>(
-        input: D,
-    ) -> Result<Vec<(String, Figures)>, D::Error> {
-        let map = serde_json::Map::deserialize(input)?;
-        map.into_iter()
-            .map(|(name, value)| {
-                Ok((
-                    name,
-                    serde_json::from_value(value).map_err(D::Error::custom)?,
-                ))
-            })
-            .collect()
-    }
-}
-
 /// The figures as the machines print them, by label, before they are known to be whole.
 #[derive(Default)]
 pub struct Collection(Map<String, Value>);
@@ -181,35 +158,28 @@ impl Collection {
         Ok(())
     }
 
-    /// The report, when `wanted` is all there.
-    pub fn report(&self, kernel: String, wanted: &[String]) -> Result<Report> {
-        let mut strategies = Vec::new();
+    /// The figures of all that are `wanted`, when they are all there.
+    pub fn figures(&self, wanted: &[String]) -> Result<Strategies> {
+        let mut strategies = Strategies::new();
         let mut missing = Vec::new();
         for name in wanted {
-            match self.0.get(name) {
-                None => missing.push(format!("{name}: everything")),
-                Some(value) => {
-                    let has_module = name != "stock" && name != "unloaded";
-                    let gaps = gaps(value, has_module).into_iter();
-                    missing.extend(gaps.map(|gap| format!("{name}: {gap}")));
-                    if missing.is_empty() {
-                        let figures = serde_json::from_value(value.clone()).map_err(|error| {
-                            Failure::new(format!("figures of {name}: {error}"))
-                                .next("mend selftests/xfd_measure.c")
-                        })?;
-                        strategies.push((name.clone(), figures));
-                    }
-                }
+            let Some(value) = self.0.get(name) else {
+                missing.push(format!("{name}: everything"));
+                continue;
+            };
+            let has_module = name != "stock" && name != "unloaded";
+            let gaps = gaps(value, has_module).into_iter();
+            missing.extend(gaps.map(|gap| format!("{name}: {gap}")));
+            if missing.is_empty() {
+                let figures = serde_json::from_value(value.clone()).map_err(|error| {
+                    Failure::new(format!("figures of {name}: {error}"))
+                        .next("mend selftests/xfd_measure.c")
+                })?;
+                strategies.insert(name.clone(), figures);
             }
         }
         if missing.is_empty() {
-            let mut report = Report {
-                kernel,
-                strategies,
-                goals: Vec::new(),
-            };
-            report.goals = goals::judge(&report);
-            return Ok(report);
+            return Ok(strategies);
         }
         Err(Failure::new("figures are missing, so there is no table")
             .details(missing)
@@ -283,13 +253,6 @@ fn gaps(value: &Value, has_module: bool) -> Vec<String> {
 }
 
 impl Report {
-    pub fn figures(&self, name: &str) -> Option<&Figures> {
-        self.strategies
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, f)| f)
-    }
-
     /// One line of plain words: what the figures say, good or bad.
     pub fn words(&self) -> String {
         let mut said = Vec::new();
@@ -300,7 +263,7 @@ impl Report {
                 .map(|(_, v)| v)
                 .sum()
         };
-        if let Some(stock) = self.figures("stock") {
+        if let Some(stock) = self.strategies.get("stock") {
             said.push(format!(
                 "For a guest that has armed XFD, stock KVM accesses the MSRs {:.2} times an exit",
                 stock.exit["armed"].accesses()
@@ -308,7 +271,7 @@ impl Report {
             for (name, figures) in self
                 .strategies
                 .iter()
-                .filter(|(n, _)| n != "stock" && n != "unloaded")
+                .filter(|(n, _)| *n != "stock" && *n != "unloaded")
             {
                 said.push(format!(
                     "{name} {:.2} times",
@@ -336,7 +299,7 @@ impl Report {
                     losers.join(", ")
                 );
             }
-            if let Some(lazy) = self.figures("lazy") {
+            if let Some(lazy) = self.strategies.get("lazy") {
                 let more = |lazy: &States, stock: &States| {
                     lazy["dormant"].wrmsr() - stock["dormant"].wrmsr()
                 };
@@ -348,7 +311,7 @@ impl Report {
                     more(&lazy.userspace, &stock.userspace),
                 );
             }
-            text += &match self.figures("unloaded").map(|f| differences(stock, f)) {
+            text += &match self.strategies.get("unloaded").map(|f| differences(stock, f)) {
                 None => String::new(),
                 Some(d) if d.is_empty() => {
                     " Without the module an exit of the patched kernel equals stock's in every figure.".into()
@@ -486,14 +449,27 @@ pub mod tests {
             .to_vec()
     }
 
-    /// One that meets all goals.
+    fn of(collection: &Collection) -> Report {
+        Report {
+            kernel: "7.3.4".into(),
+            strategies: collection.figures(&wanted()).unwrap(),
+            goals: Vec::new(),
+        }
+    }
+
+    /// One whose figures meet all goals.
     pub fn report() -> Report {
-        collection().report("7.3.4".into(), &wanted()).unwrap()
+        of(&collection())
     }
 
     #[test]
     fn lines_of_many_measurements_merge_into_one_report() {
-        let report = report();
+        let mut report = report();
+        report.goals.push(Goal {
+            goal: "eager is good".into(),
+            met: true,
+            failures: Vec::new(),
+        });
         let json: Value = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
         let strategies = &json["strategies"];
         assert_eq!(strategies["stock"]["exit"]["armed"]["rdmsr_xfd"], 1000);
@@ -516,7 +492,7 @@ pub mod tests {
         let mut names = wanted();
         names.push("autoload".into());
         names.push("broken".into());
-        let error = all.report("7.3.4".into(), &names).unwrap_err().to_string();
+        let error = all.figures(&names).unwrap_err().to_string();
         assert!(error.contains("autoload: exit.armed.rdmsr_xfd"));
         assert!(error.contains("autoload: older.never.times"));
         assert!(error.contains("autoload: vcpus.16.wrmsr_xfd_err"));
@@ -538,7 +514,7 @@ pub mod tests {
     #[test]
     fn the_tables_have_a_row_for_each_figure() {
         let mut report = report();
-        let (_, stock) = &mut report.strategies[0];
+        let stock = &mut report.strategies[0];
         stock.switch_plain.get_mut("dormant").unwrap().kept = 0;
         stock.userspace.get_mut("live").unwrap().msr.wrmsr_xfd_err = 500;
         let text = table::tables(&report);
@@ -590,7 +566,7 @@ pub mod tests {
 
         let mut all = collection();
         all.line(Some("unloaded"), &states(2000, 1142)).unwrap();
-        let words = all.report("7.3.4".into(), &wanted()).unwrap().words();
+        let words = of(&all).words();
         assert!(
             words.contains("differs from stock's: armed accesses +1.00"),
             "{words}"
