@@ -30,17 +30,14 @@ finish() {
 }
 
 mark begin
-for module in $(cat /lib/modules/order); do
+# modprobe takes the parameters of modules from the kernel's command line.
+for module in $(cut -d: -f1 "/lib/modules/$(uname -r)/modules.dep"); do
 	# A machine without VMX is there to see what happens then.
 	if [ "$module" = kvm-intel.ko ] && ! grep -qw vmx /proc/cpuinfo; then
 		continue
 	fi
-	# As modprobe does: its parameters are those on the kernel's command line.
-	name=$(echo "${module%.ko}" | tr - _)
-	# shellcheck disable=SC2046 # parameters are words
-	if ! said=$(insmod "/lib/modules/$module" \
-		$(tr ' ' '\n' </proc/cmdline | sed -n "s/^$name\.//p") 2>&1); then
-		mark "failed insmod $module: $said"
+	if ! said=$(modprobe "${module%.ko}" 2>&1); then
+		mark "failed modprobe $module: $said"
 		finish 125
 	fi
 done

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::base::failure::Failure;
+use crate::machine::tool;
 
 const HEADS: u64 = 16;
 const SECTORS: u64 = 63;
@@ -21,7 +22,6 @@ pub struct Image {
 /// Makes `dir`/disk.img from a kernel, initrd parts (concatenated) and the kernel's parameters.
 pub fn make(dir: &Path, kernel: &Path, initrd: &[&[u8]], parameters: &str) -> Result<Image> {
     let path = dir.join("disk.img");
-    let log = dir.join("image.log");
     let initrd_path = dir.join("initrd");
     fs::write(&initrd_path, initrd.concat())
         .with_context(|| format!("writing {}", initrd_path.display()))?;
@@ -37,22 +37,10 @@ pub fn make(dir: &Path, kernel: &Path, initrd: &[&[u8]], parameters: &str) -> Re
     let cylinders = cylinders(content);
     let _ = fs::remove_file(&path);
     // mtools refuses nothing: the checks are for hard disks with a partition table.
-    let tool = |program: &str, arguments: &[&str]| -> Result<()> {
-        let output = Command::new(program)
-            .args(arguments)
-            .env("MTOOLS_SKIP_CHECK", "1")
-            .output()
-            .with_context(|| format!("starting {program}"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        fs::write(&log, [output.stdout, output.stderr].concat())?;
-        Err(crate::base::failure::from_log(
-            &format!("making the boot image failed ({program})"),
-            &log,
-            "check the disk's free space and the packages mtools and syslinux (`lab setup`)",
-        )
-        .into())
+    let tool = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).env("MTOOLS_SKIP_CHECK", "1");
+        tool::run(&mut command, "making the boot image", dir)
     };
     let image = text(&path)?;
     let (tracks, heads, sectors) = (
