@@ -21,8 +21,9 @@ use crate::build::packages;
 use crate::build::selftests;
 use crate::machine::console::Lines;
 use crate::machine::{self, End, Machine, Outcome, Told};
+use crate::measure::collection::Collection;
 use crate::measure::goals;
-use crate::measure::report::{Collection, Report};
+use crate::measure::report::Report;
 use crate::measure::strategies::strategies;
 
 /// What is measured, and with what.
