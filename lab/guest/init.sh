@@ -18,6 +18,7 @@ mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 stty -F /dev/ttyS1 raw -echo
 exec >/dev/ttyS1 2>&1 </dev/null
 
+# shellcheck disable=SC1091 # it lies beside this one
 . /etc/lab.sh
 
 finish() {
@@ -31,7 +32,7 @@ finish() {
 
 mark begin
 # modprobe takes the parameters of modules from the kernel's command line.
-for module in $(cut -d: -f1 "/lib/modules/$(uname -r)/modules.dep"); do
+while IFS=: read -r module _; do
 	# A machine without VMX is there to see what happens then.
 	if [ "$module" = kvm-intel.ko ] && ! grep -qw vmx /proc/cpuinfo; then
 		continue
@@ -40,7 +41,7 @@ for module in $(cut -d: -f1 "/lib/modules/$(uname -r)/modules.dep"); do
 		mark "failed modprobe $module: $said"
 		finish 125
 	fi
-done
+done <"/lib/modules/$(uname -r)/modules.dep"
 if [ -s /etc/strategy ]; then
 	if ! lab_load "$(cat /etc/strategy)"; then
 		finish 125
@@ -48,7 +49,7 @@ if [ -s /etc/strategy ]; then
 fi
 lab_look
 mark run
-cd /add
+cd /add || finish 125
 sh /cmd
 status=$?
 finish $status
