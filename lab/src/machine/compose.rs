@@ -9,19 +9,19 @@ use anyhow::{Context, Result};
 use crate::base::failure::Failure;
 use crate::base::files::remove;
 use crate::base::layout::Lab;
-use crate::machine::base::base;
 use crate::machine::bochsrc::bochsrc;
+use crate::machine::common::common;
 use crate::machine::image;
 use crate::machine::initramfs::Tree;
-use crate::machine::Machine;
+use crate::machine::{newest, Machine};
 
 /// Composes the machine's directory with its disk; the lab should be locked while it does.
 pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
     let dir = lab.at("build/boot").join(&machine.name);
     remove(&dir)?;
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    forget_old_boots(lab)?;
-    let base = base(lab, machine, &dir)?;
+    newest::keep(20, &lab.at("build/boot"), "boot-")?;
+    let common = common(lab, machine, &dir)?;
     let own = Tree::new(&dir, "own")?;
     own.text("cmd", &machine.command)?;
     own.text("etc/strategy", machine.strategy.as_deref().unwrap_or(""))?;
@@ -49,23 +49,9 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
     let disk = image::make(
         &dir,
         &machine.kernel.image(),
-        &[&base, &own.pack()?],
+        &[&common, &own.pack()?],
         &parameters,
     )?;
     fs::write(dir.join("bochsrc"), bochsrc(machine, &disk))?;
     Ok(dir)
-}
-
-/// Keeps the logs of the last few single boots.
-fn forget_old_boots(lab: &Lab) -> Result<()> {
-    let mut dirs: Vec<_> = fs::read_dir(lab.at("build/boot"))?
-        .filter_map(Result::ok)
-        .filter(|e| e.file_name().to_string_lossy().starts_with("boot-"))
-        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
-        .collect();
-    dirs.sort();
-    for (_, dir) in dirs.iter().rev().skip(20) {
-        remove(dir)?;
-    }
-    Ok(())
 }

@@ -3,13 +3,14 @@
 
 pub mod console; // lines of the kernel's console
 
-mod base; // what many machines have in common
 mod bochsrc; // the emulator's configuration
+mod common; // what many machines have in common, packed
 mod compose; // a machine's directory, ready to be run
 mod follow; // one run of the emulator, followed to its end
 mod image; // the disk that the emulator boots from
 mod initramfs; // a tree of files, packed
 mod marks; // output of the command, and marks in it
+mod newest; // what is kept of old boots and archives
 mod outcome; // how a run ended
 mod spec; // a machine to be
 mod splats; // complaints of the kernel

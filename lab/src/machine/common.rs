@@ -9,15 +9,15 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::base::failure::Failure;
-use crate::base::files::{self, remove};
+use crate::base::files;
 use crate::base::layout::Lab;
 use crate::base::stamp::Fingerprint;
 use crate::base::step::ask;
 use crate::machine::initramfs::Tree;
-use crate::machine::Machine;
+use crate::machine::{newest, Machine};
 
 /// The packed archive; made in `dir` if there is none of the same files.
-pub fn base(lab: &Lab, machine: &Machine, dir: &Path) -> Result<Vec<u8>> {
+pub fn common(lab: &Lab, machine: &Machine, dir: &Path) -> Result<Vec<u8>> {
     let guest = lab.at("lab/guest");
     let modules = machine.kernel.modules()?.into_iter();
     let modules: Vec<PathBuf> = modules.filter(|m| m.exists()).collect();
@@ -34,26 +34,13 @@ pub fn base(lab: &Lab, machine: &Machine, dir: &Path) -> Result<Vec<u8>> {
         return Ok(packed);
     }
     let packed = gathered(machine, &modules, &guest, dir)?.pack()?;
-    forget_old(&kept)?;
     files::write_atomic(&path, &packed)?;
+    newest::keep(8, &kept, "")?;
     Ok(packed)
 }
 
-/// Keeps the newest few packed archives.
-fn forget_old(dir: &Path) -> Result<()> {
-    let mut files: Vec<_> = files::below(dir)?
-        .into_iter()
-        .filter_map(|f| Some((fs::metadata(&f).ok()?.modified().ok()?, f)))
-        .collect();
-    files.sort();
-    for (_, file) in files.iter().rev().skip(7) {
-        remove(file)?;
-    }
-    Ok(())
-}
-
 fn gathered(machine: &Machine, modules: &[PathBuf], guest: &Path, dir: &Path) -> Result<Tree> {
-    let tree = Tree::new(dir, "base")?;
+    let tree = Tree::new(dir, "common")?;
     for empty in ["proc", "sys", "dev", "tmp", "add", "tests"] {
         tree.directory(empty)?;
     }
