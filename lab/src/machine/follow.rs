@@ -28,7 +28,11 @@ pub enum Told<'a> {
 const LAST_LINES: usize = 15;
 
 /// The kernel's last words. The machine has no ACPI with which to go off by itself then.
-const HALTED: [&str; 2] = ["reboot: System halted", "reboot: Power down"];
+const HALTED: [&str; 3] = [
+    "reboot: Power off not available: System halted instead",
+    "reboot: System halted",
+    "reboot: Power down",
+];
 
 /// How long a machine may take to switch itself off.
 const SHUTDOWN: Duration = Duration::from_secs(60);
