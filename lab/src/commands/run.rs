@@ -17,6 +17,7 @@ use crate::build::kernel;
 use crate::build::module;
 use crate::build::packages;
 use crate::build::selftests;
+use crate::build::source;
 use crate::machine::console::Lines;
 use crate::machine::run::{self as machine, Machine, Outcome, Told};
 use crate::measure::report::Collection;
@@ -179,7 +180,8 @@ pub fn run(lab: &Lab) -> Result<()> {
 
     let mut wanted = vec!["stock".to_owned(), "unloaded".to_owned()];
     wanted.extend(strategies);
-    let report = all.report(patched.release()?, &wanted)?;
+    let mut report = all.report(patched.release()?, &wanted)?;
+    report.kernel_source = source::kernel_name(lab)?;
     let path = lab.at("build/report/run.json");
     write_json(&path, &report)?;
     println!("{}\n{}\n", table::tables(&report), report.words());

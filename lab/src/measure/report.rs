@@ -29,6 +29,9 @@ pub const LOSSES: [&str; 8] = [
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 pub struct Report {
     pub kernel: String,
+    /// What the kernels were built from: Debian's package and its version, or an archive's SHA-256.
+    #[serde(default)]
+    pub kernel_source: String,
     #[serde(with = "in_order")]
     pub strategies: Vec<(String, Figures)>,
     pub goals: Vec<Goal>,
@@ -205,6 +208,7 @@ impl Collection {
         if missing.is_empty() {
             let mut report = Report {
                 kernel,
+                kernel_source: String::new(),
                 strategies,
                 goals: Vec::new(),
             };
