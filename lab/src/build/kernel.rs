@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 
@@ -102,7 +103,10 @@ pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     if kind == Kind::Stock && pristine.pinned {
         return Ok(pristine.dir);
     }
-    // A source that nobody has tried must take the series before anything is built from it.
+    // A source that nobody has tried must take the series before anything is built from it, the stock
+    // kernel included, which may be built at the same time by another thread.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let tree = lab.at("build/linux/patched-source");
     let print = series::fingerprint(
         Fingerprint::new("series").text("source", &pristine.sha256),
