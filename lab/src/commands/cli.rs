@@ -11,7 +11,7 @@ use crate::base::files;
 use crate::base::interrupt::Interrupted;
 use crate::base::layout::{Choices, Lab};
 use crate::build::{emulator, kernel, module, packages, selftests, source};
-use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
+use crate::commands::{bisect, boot, check, edit, fits, mutants, run, upstream};
 
 #[derive(Parser)]
 #[command(
@@ -50,6 +50,9 @@ enum Command {
     Mutants(mutants::Options),
     /// Build and boot the kernel after each patch of the host series
     Bisect,
+    /// Say of each patch of the host series whether a kernel source (KERNEL_SOURCE, an archive or a
+    /// tree) takes it; nothing is built
+    Fits,
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
     Kernel(edit::Command),
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         "SETUP",
         "JOBS",
         "KDIR",
+        "KERNEL",
         "KERNEL_SOURCE",
         "EMULATOR_SOURCE",
         "DOWNLOADS",
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     let lab = Lab::open(cli.choices)?;
+    source::check_kernel(&lab)?;
     match cli.command {
         Command::Setup => {
             lab.lock()?;
@@ -130,6 +135,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         Command::Mutants(options) => return Ok(if mutants::run(&lab, &options)? { 0 } else { 1 }),
         Command::Bisect => return Ok(if bisect::run(&lab)? { 0 } else { 1 }),
+        Command::Fits => return Ok(if fits::run(&lab)? { 0 } else { 1 }),
         Command::Kernel(command) => return edit::run(&lab, &command),
         Command::Clean => {
             lab.lock()?;

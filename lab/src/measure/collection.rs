@@ -210,6 +210,7 @@ pub mod tests {
     pub fn report_of(collection: &Collection) -> Report {
         Report {
             kernel: "7.3.4".into(),
+            kernel_source: String::new(),
             strategies: collection.figures(&wanted()).unwrap(),
             goals: Vec::new(),
         }

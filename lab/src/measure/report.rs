@@ -24,6 +24,9 @@ pub const LOSSES: [&str; 8] = [
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 pub struct Report {
     pub kernel: String,
+    /// What the kernels were built from: Debian's package and its version, or an archive's SHA-256.
+    #[serde(default)]
+    pub kernel_source: String,
     pub strategies: Strategies,
     pub goals: Vec<Goal>,
 }

@@ -19,6 +19,7 @@ use crate::build::kernel::{self, Kernel};
 use crate::build::module;
 use crate::build::packages;
 use crate::build::selftests;
+use crate::build::source;
 use crate::machine::console::Lines;
 use crate::machine::{self, End, Machine, Outcome, Told};
 use crate::measure::collection::Collection;
@@ -120,6 +121,7 @@ pub fn measured(lab: &Lab) -> Result<Report> {
     let strategies = all.figures(&wanted)?;
     let report = Report {
         kernel: subject.patched.release()?,
+        kernel_source: source::kernel_name(lab)?,
         goals: goals::judge(&strategies),
         strategies,
     };
