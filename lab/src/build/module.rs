@@ -13,7 +13,7 @@ use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
 use crate::build::kernel::Kernel;
-use crate::build::packages;
+use crate::build::toolchain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -77,7 +77,7 @@ pub fn build(lab: &Lab, kernel: &Kernel, kind: Kind) -> Result<PathBuf> {
     let object = dir.join(kind.file());
     let mut print = Fingerprint::new("module")
         .text("kind", kind.name())
-        .text("toolchain", &packages::toolchain(lab)?)
+        .text("toolchain", &toolchain::versions_with_rust(lab)?)
         .identity(&kernel.objects.join("Module.symvers"))?
         .identity(&kernel.image())?;
     for file in sources(lab)? {
@@ -156,7 +156,7 @@ pub fn clippy(lab: &Lab, kernel: &Kernel) -> Result<(bool, PathBuf)> {
 /// `make` for modules outside of the kernel tree, in `dir`.
 pub fn make_command(lab: &Lab, kernel: &Kernel, dir: &Path) -> Result<Command> {
     let mut command = Command::new("make");
-    packages::with_toolchain(lab, &mut command)?;
+    toolchain::with_toolchain(lab, &mut command)?;
     command
         .arg("-C")
         .arg(&kernel.objects)
@@ -198,7 +198,7 @@ pub fn build_for(lab: &Lab, kdir: &Path) -> Result<PathBuf> {
     if config.contains("CONFIG_CC_IS_CLANG=y") {
         command.arg("LLVM=1");
         // Best effort: a machine that has its own toolchain need not be a Debian we know.
-        let _ = packages::with_toolchain(lab, &mut command);
+        let _ = toolchain::with_toolchain(lab, &mut command);
     }
     step.run(&mut command)?;
     step.done();

@@ -10,7 +10,7 @@ use crate::base::failure;
 use crate::base::files;
 use crate::base::interrupt::Interrupted;
 use crate::base::layout::{Choices, Lab};
-use crate::build::{emulator, kernel, module, packages, selftests, source};
+use crate::build::{emulator, kernel, module, packages, selftests, source, toolchain};
 use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
 
 #[derive(Parser)]
@@ -111,7 +111,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Setup => {
             lab.lock()?;
             packages::setup(&lab)?;
-            packages::bindgen(&lab)?;
+            toolchain::bindgen(&lab)?;
             eprintln!("lab: everything that is needed is installed");
         }
         Command::Fetch => {
@@ -151,7 +151,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
 fn build(lab: &Lab, what: What) -> Result<()> {
     lab.lock()?;
     if let (What::Module, Some(kdir)) = (what, lab.choices.kdir.clone()) {
-        packages::bindgen_for_module(lab)?;
+        toolchain::bindgen_for_module(lab)?;
         let object = module::build_for(lab, &kdir)?;
         eprintln!("lab: {} is built", lab.shown(&object));
         return Ok(());
