@@ -68,11 +68,13 @@ apt() {
 	$sudo env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -y \
 		-o Acquire::Retries=2 -o DPkg::Lock::Timeout=120 "$@" >>"$log" 2>&1 </dev/null
 }
+began=$(date +%s)
 : >"$log"
 # Some source that is not Debian's may fail to update; whether that matters, the installation says.
 apt update || echo "lab: apt-get update failed; going on with the lists that there are" >>"$log"
 # shellcheck disable=SC2086 # words
 if apt install --no-install-recommends $lacking; then
+	echo "lab: installing Debian packages: done in $(($(date +%s) - began)) s" >&2
 	exit 0
 fi
 
