@@ -23,7 +23,7 @@ fail() {
 
 # The packages of a section, one on each line.
 section() {
-	awk -v wanted="[$1]" '/^\[/ { on = $1 == wanted; next } on && !/^#/ { for (i = 1; i <= NF; i++) print $i }' "$list"
+	awk -v wanted="[$1]" '/^\[/ { on = $0 == wanted; next } on && !/^#/ { for (i = 1; i <= NF; i++) print $i }' "$list"
 }
 
 # Those of the arguments that dpkg does not have installed.
