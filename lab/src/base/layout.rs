@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::base::failure::Failure;
 use crate::base::interrupt;
+use crate::base::jobs::Jobs;
 
 /// What the caller chose, on the command line or through make's variables.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -53,6 +54,8 @@ impl Choices {
 pub struct Lab {
     pub root: PathBuf,
     pub choices: Choices,
+    /// What runs side by side shares them.
+    pub jobs: Jobs,
     lock: Mutex<Option<Flock<File>>>,
 }
 
@@ -65,6 +68,7 @@ impl Lab {
     pub fn at_root(root: &Path, choices: Choices) -> Result<Lab> {
         let lab = Lab {
             root: root.to_owned(),
+            jobs: Jobs::new(choices.jobs())?,
             choices,
             lock: Mutex::new(None),
         };

@@ -107,14 +107,9 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
         files::remove(&configured)?;
         fs::write(&configured, &wanted)?;
     }
-    step.run(
-        Command::new("make")
-            .current_dir(&dir)
-            .arg(format!("-j{}", lab.choices.jobs()))
-            .arg("bochs")
-            .env_remove("MAKEFLAGS")
-            .env_remove("MAKELEVEL"),
-    )?;
+    let mut make = Command::new("make");
+    lab.jobs.share(make.current_dir(&dir).arg("bochs"));
+    step.run(&mut make)?;
     stamp::record(lab, &stamp_name, &print)?;
     step.done();
     Ok(program)

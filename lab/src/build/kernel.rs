@@ -180,13 +180,13 @@ pub fn make_command(lab: &Lab, kernel: &Kernel) -> Result<Command> {
         .arg("-C")
         .arg(&kernel.source)
         .arg(format!("O={}", kernel.objects.display()))
-        .arg(format!("-j{}", lab.choices.jobs()))
         .args([
             "LLVM=1",
             "KBUILD_BUILD_TIMESTAMP=2026-01-01",
             "KBUILD_BUILD_USER=lab",
             "KBUILD_BUILD_HOST=lab",
         ]);
+    lab.jobs.share(&mut command);
     Ok(command)
 }
 

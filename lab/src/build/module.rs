@@ -161,8 +161,8 @@ pub fn make_command(lab: &Lab, kernel: &Kernel, dir: &Path) -> Result<Command> {
         .arg("-C")
         .arg(&kernel.objects)
         .arg(format!("M={}", dir.display()))
-        .arg(format!("-j{}", lab.choices.jobs()))
         .args(["LLVM=1", "modules"]);
+    lab.jobs.share(&mut command);
     Ok(command)
 }
 
@@ -191,15 +191,13 @@ pub fn build_for(lab: &Lab, kdir: &Path) -> Result<PathBuf> {
         .arg("-C")
         .arg(&kdir)
         .arg(format!("M={}", dir.display()))
-        .arg(format!("-j{}", lab.choices.jobs()))
-        .env_remove("MAKEFLAGS")
-        .env_remove("MAKELEVEL")
         .arg("modules");
     if config.contains("CONFIG_CC_IS_CLANG=y") {
         command.arg("LLVM=1");
         // Best effort: a machine that has its own toolchain need not be a Debian we know.
         let _ = toolchain::with_toolchain(lab, &mut command);
     }
+    lab.jobs.share(&mut command);
     step.run(&mut command)?;
     step.done();
     Ok(dir.join("xfd_switch.ko"))

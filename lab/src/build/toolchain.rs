@@ -114,23 +114,24 @@ pub fn bindgen(lab: &Lab) -> Result<()> {
     stamp::forget(lab, "bindgen")?;
     let mut step = Step::begin(lab, "bindgen", &format!("building bindgen {BINDGEN}"))?
         .next("check the network (crates come from crates.io), then run the same command again");
-    step.run(
-        Command::new("cargo")
-            .args([
-                "install",
-                "bindgen-cli",
-                "--locked",
-                "--force",
-                "--version",
-                BINDGEN,
-            ])
-            .arg("--root")
-            .arg(lab.at("build/tools"))
-            .arg("--target-dir")
-            .arg(lab.at("build/tools/target"))
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-            .env("LIBCLANG_PATH", Path::new(LLVM).join("lib")),
-    )?;
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args([
+            "install",
+            "bindgen-cli",
+            "--locked",
+            "--force",
+            "--version",
+            BINDGEN,
+        ])
+        .arg("--root")
+        .arg(lab.at("build/tools"))
+        .arg("--target-dir")
+        .arg(lab.at("build/tools/target"))
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("LIBCLANG_PATH", Path::new(LLVM).join("lib"));
+    lab.jobs.share(&mut cargo);
+    step.run(&mut cargo)?;
     step.done();
     let _ = fs::remove_dir_all(lab.at("build/tools/target"));
     Ok(())

@@ -10,7 +10,8 @@ use crate::base::failure;
 use crate::base::files;
 use crate::base::interrupt::Interrupted;
 use crate::base::layout::{Choices, Lab};
-use crate::build::{emulator, kernel, module, packages, selftests, source, toolchain};
+use crate::build::plan::{self, Product};
+use crate::build::{emulator, kernel, module, packages, source, toolchain};
 use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
 
 #[derive(Parser)]
@@ -157,31 +158,31 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         return Ok(());
     }
     packages::setup(lab)?;
-    let all = matches!(what, What::All);
-    if all || matches!(what, What::Emulator) {
-        emulator::build(lab, emulator::Kind::Patched)?;
-    }
-    if all || matches!(what, What::EmulatorUnpatched) {
-        emulator::build(lab, emulator::Kind::Unpatched)?;
-    }
-    if all || matches!(what, What::Stock) {
-        kernel::build(lab, kernel::Kind::Stock)?;
-    }
-    if all || matches!(what, What::Patched | What::Module | What::ModuleBroken) {
-        let patched = kernel::build(lab, kernel::Kind::Patched)?;
-        if all || matches!(what, What::Module) {
-            let object = module::build(lab, &patched, module::Kind::Shipped)?;
-            eprintln!("lab: {} is built", lab.shown(&object));
-        }
-        if all || matches!(what, What::ModuleBroken) {
-            module::build(lab, &patched, module::Kind::Broken)?;
-        }
-    }
-    if all || matches!(what, What::Debug) {
-        kernel::build(lab, kernel::Kind::Debug)?;
-    }
-    if all || matches!(what, What::Selftests) {
-        selftests::build(lab)?;
+    let (patched, module) = (kernel::Kind::Patched, module::Kind::Shipped);
+    let all = vec![
+        Product::Emulator(emulator::Kind::Patched),
+        Product::Emulator(emulator::Kind::Unpatched),
+        Product::StockKernel,
+        Product::DebugKernel,
+        Product::Module(patched, module),
+        Product::Module(patched, module::Kind::Broken),
+        Product::Selftests,
+    ];
+    let parts = match what {
+        What::All => all,
+        What::Stock => vec![Product::StockKernel],
+        What::Patched => vec![Product::PatchedKernel],
+        What::Debug => vec![Product::DebugKernel],
+        What::Emulator => vec![Product::Emulator(emulator::Kind::Patched)],
+        What::EmulatorUnpatched => vec![Product::Emulator(emulator::Kind::Unpatched)],
+        What::Module => vec![Product::Module(patched, module)],
+        What::ModuleBroken => vec![Product::Module(patched, module::Kind::Broken)],
+        What::Selftests => vec![Product::Selftests],
+    };
+    plan::build(lab, parts)?;
+    if matches!(what, What::All | What::Module) {
+        let object = module::build(lab, &kernel::build(lab, patched)?, module)?;
+        eprintln!("lab: {} is built", lab.shown(&object));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `lab run`: builds everything, measures stock, unloaded and every strategy in four machines, two
-//! at a time, and reports.
+//! `lab run`: builds everything, measures stock, unloaded and every strategy in four machines,
+//! and reports.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,12 +10,13 @@ use anyhow::Result;
 use crate::base::failure::Failure;
 use crate::base::files::write_json;
 use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
+use crate::base::parallel::side_by_side;
 use crate::base::step::Step;
 use crate::build::emulator;
 use crate::build::kernel;
 use crate::build::module;
 use crate::build::packages;
+use crate::build::plan::{self, Product};
 use crate::build::selftests;
 use crate::machine::console::Lines;
 use crate::machine::run::{self as machine, Machine, Outcome, Told};
@@ -124,6 +125,15 @@ pub fn run(lab: &Lab) -> Result<()> {
     let began = Instant::now();
     lab.lock()?;
     packages::setup(lab)?;
+    plan::build(
+        lab,
+        [
+            Product::Emulator(emulator::Kind::Patched),
+            Product::StockKernel,
+            Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
+            Product::Selftests,
+        ],
+    )?;
     let emulator = emulator::build(lab, emulator::Kind::Patched)?;
     let stock = kernel::build(lab, kernel::Kind::Stock)?;
     let patched = kernel::build(lab, kernel::Kind::Patched)?;
@@ -167,9 +177,9 @@ pub fn run(lab: &Lab) -> Result<()> {
     }
     lab.unlock();
 
-    let step = Step::begin(lab, "run", "measuring in four machines, two at a time")?;
+    let step = Step::begin(lab, "run", "measuring in four machines")?;
     let jobs: Vec<_> = machines.iter().zip(&dirs).collect();
-    let results = two_at_a_time(&jobs, |(machine, dir)| measure(machine, dir));
+    let results = side_by_side(&lab.jobs, &jobs, |(machine, dir)| measure(machine, dir));
     let mut all = Collection::default();
     for ((machine, _), result) in jobs.iter().zip(results) {
         let measured = result?;

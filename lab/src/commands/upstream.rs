@@ -17,7 +17,7 @@ use crate::base::failure::Failure;
 use crate::base::files;
 use crate::base::files::write_json;
 use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
+use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::{ask, Step};
 use crate::build::emulator;
@@ -263,7 +263,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.unlock();
 
     let composing = Mutex::new(());
-    let all = two_at_a_time(&columns, |column| {
+    let all = side_by_side(&lab.jobs, &columns, |column| {
         let runner = Runner {
             lab,
             column,
