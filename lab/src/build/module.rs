@@ -239,7 +239,7 @@ fn stage(lab: &Lab, dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
 
     #[test]
     fn each_kernel_has_a_module_of_its_own() {

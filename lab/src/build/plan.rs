@@ -96,7 +96,7 @@ pub fn build(lab: &Lab, parts: impl IntoIterator<Item = Product>) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
 
     #[test]
     fn what_is_needed_comes_before_what_needs_it() {

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::base::choices::Choices;
 use crate::base::failure;
 use crate::base::files;
 use crate::base::interrupt::Interrupted;
-use crate::base::layout::{Choices, Lab};
+use crate::base::layout::Lab;
 use crate::build::plan::{self, Product};
 use crate::build::{emulator, kernel, module, packages, source, toolchain};
 use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
