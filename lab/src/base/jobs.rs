@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -17,8 +17,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{fcntl, FcntlArg, FdFlag, OFlag};
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 use crate::base::interrupt;
+
+/// How long a change can go unnoticed.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 pub struct Jobs {
     number: usize,
@@ -89,11 +93,16 @@ impl Jobs {
             if let Err(interrupted) = interrupt::check() {
                 break Err(interrupted.into());
             }
-            slots = self
-                .changed
-                .wait_timeout(slots, Duration::from_millis(50))
-                .unwrap_or_else(|e| e.into_inner())
-                .0;
+            slots = if slots.waiting.front() == Some(&me) {
+                drop(slots);
+                self.tokens.wait();
+                self.slots()
+            } else {
+                self.changed
+                    .wait_timeout(slots, PATIENCE)
+                    .unwrap_or_else(|e| e.into_inner())
+                    .0
+            };
         };
         slots.waiting.retain(|&thread| thread != me);
         self.changed.notify_all();
@@ -151,6 +160,17 @@ impl Tokens {
     /// Whether there was one.
     fn take(&self) -> bool {
         (&self.look).read(&mut [0]).is_ok_and(|n| n == 1)
+    }
+
+    /// Waits a moment for one. Woken by the make that gives it back, who waits here is often quicker
+    /// than that make itself, which first has to expand its next recipe.
+    fn wait(&self) {
+        let mut look = [PollFd::new(self.look.as_fd(), PollFlags::POLLIN)];
+        // However it ends, the caller looks again.
+        let _ = poll(
+            &mut look,
+            PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO),
+        );
     }
 
     /// In the form that GNU make had before 4.4, which all take.
@@ -223,5 +243,26 @@ mod tests {
         assert_eq!(most(&jobs), Some(3));
         let _slots = (jobs.take().unwrap(), jobs.take().unwrap());
         assert_eq!(most(&jobs), Some(2));
+    }
+
+    #[test]
+    fn a_running_make_does_not_starve_a_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let makefile = "all: $(shell seq 200)\n%:\n\t@sleep 0.02\n";
+        std::fs::write(dir.path().join("Makefile"), makefile).unwrap();
+        let jobs = Jobs::new(2).unwrap();
+        let _of_make = jobs.take().unwrap();
+        let mut make = Command::new("make");
+        jobs.share(make.arg("-s").current_dir(dir.path()));
+        let mut make = make.spawn().unwrap();
+        while jobs.tokens.take() {
+            // Not before the make has it.
+            jobs.tokens.give(1);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let slot = jobs.take().unwrap();
+        assert!(make.try_wait().unwrap().is_none());
+        drop(slot);
+        assert!(make.wait().unwrap().success());
     }
 }

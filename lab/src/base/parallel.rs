@@ -72,7 +72,7 @@ pub trait Plan: Sync {
 }
 
 struct Progress<'a, P> {
-    /// Those that have not asked for a job yet, in their order.
+    /// Those that have not asked for a job yet, least first.
     left: Vec<P>,
     done: BTreeSet<P>,
     /// Of parts that are done, for those that this made ready.
@@ -80,10 +80,12 @@ struct Progress<'a, P> {
     failure: Option<anyhow::Error>,
 }
 
-/// Does `parts` and what they need, side by side; what comes first in `parts` starts first when it
-/// can. The first failure stops everything, and is the one that is returned.
+/// Does `parts` and what they need, side by side; of those that could start, the least one in their
+/// order does. The first failure stops everything, and is the one that is returned.
 pub fn carry_out<T: Plan>(jobs: &Jobs, plan: &T, parts: &[T::Part]) -> Result<()> {
-    let parts = with_needs(plan, parts);
+    let mut all = BTreeSet::new();
+    with_needs(plan, parts, &mut all);
+    let parts: Vec<_> = all.into_iter().collect();
     let stop = Arc::new(AtomicBool::new(false));
     let progress = Mutex::new(Progress {
         left: parts.clone(),
@@ -159,18 +161,13 @@ pub fn carry_out<T: Plan>(jobs: &Jobs, plan: &T, parts: &[T::Part]) -> Result<()
     }
 }
 
-/// The parts and all that they need, what is needed before what needs it.
-fn with_needs<T: Plan>(plan: &T, parts: &[T::Part]) -> Vec<T::Part> {
-    let mut all = Vec::new();
+/// Adds the parts and all that they need.
+fn with_needs<T: Plan>(plan: &T, parts: &[T::Part], all: &mut BTreeSet<T::Part>) {
     for &part in parts {
-        let needed = with_needs(plan, &plan.needs(part));
-        for part in needed.into_iter().chain([part]) {
-            if !all.contains(&part) {
-                all.push(part);
-            }
+        if all.insert(part) {
+            with_needs(plan, &plan.needs(part), all);
         }
     }
-    all
 }
 
 #[cfg(test)]

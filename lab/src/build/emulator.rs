@@ -15,17 +15,18 @@ use crate::base::step::{ask, Step};
 use crate::build::series;
 use crate::build::source;
 
+/// The two that are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum Emulator {
     Patched,
     Unpatched,
 }
 
-impl Kind {
+impl Emulator {
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Patched => "patched",
-            Kind::Unpatched => "unpatched",
+            Emulator::Patched => "patched",
+            Emulator::Unpatched => "unpatched",
         }
     }
 }
@@ -53,12 +54,12 @@ const CONFIGURE: [&str; 18] = [
 ];
 
 /// Builds the emulator, unless that is done, and returns its program.
-pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
+pub fn build(lab: &Lab, which: Emulator) -> Result<PathBuf> {
     let pristine = source::emulator(lab)?;
-    let dir = lab.at("build/bochs").join(kind.name());
+    let dir = lab.at("build/bochs").join(which.name());
     let program = dir.join("bochs");
     let patches = lab.at("patches/bochs");
-    let stamp_name = format!("emulator-{}", kind.name());
+    let stamp_name = format!("emulator-{}", which.name());
     let mut print = Fingerprint::new("emulator")
         .text("source", &pristine.sha256)
         .text("configure", &CONFIGURE.join(" "))
@@ -66,7 +67,7 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
             "compiler",
             &ask(Command::new("g++").arg("--version")).unwrap_or_default(),
         );
-    if kind == Kind::Patched {
+    if which == Emulator::Patched {
         print = series::fingerprint(print, &patches)?;
     }
     let print = print.finish();
@@ -78,7 +79,7 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     let mut step = Step::begin(
         lab,
         &stamp_name,
-        &format!("building the emulator ({})", kind.name()),
+        &format!("building the emulator ({})", which.name()),
     )?
     .next("mend what the log shows (the series is patches/bochs), then run the same command again");
     let none = lab.at("build/bochs/no-series");
@@ -87,7 +88,7 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
         &mut step,
         &pristine.dir,
         &dir,
-        if kind == Kind::Patched {
+        if which == Emulator::Patched {
             &patches
         } else {
             &none

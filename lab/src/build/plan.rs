@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::base::layout::Lab;
 use crate::base::parallel::{self, Plan};
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel;
 use crate::build::kmod;
 use crate::build::module;
@@ -27,7 +27,7 @@ pub enum Product {
     PatchedKernel,
     DebugKernel,
     StockKernel,
-    Emulator(emulator::Kind),
+    Emulator(Emulator),
     Selftests,
     /// For this kernel.
     Module(kernel::Kind, module::Kind),
@@ -87,9 +87,7 @@ impl Plan for Lab {
 /// Builds these and what they need. After it each part's own `build` finds its work done, and says
 /// where it is.
 pub fn build(lab: &Lab, parts: impl IntoIterator<Item = Product>) -> Result<()> {
-    let mut parts: Vec<Product> = parts.into_iter().collect();
-    parts.sort();
-    parts.dedup();
+    let parts: Vec<Product> = parts.into_iter().collect();
     parallel::carry_out(&lab.jobs, lab, &parts)
 }
 
@@ -113,7 +111,7 @@ mod tests {
                 Product::kernel(kernel),
                 Product::PatchedSource,
                 Product::Selftests,
-                Product::Emulator(emulator::Kind::Patched),
+                Product::Emulator(Emulator::Patched),
             ] {
                 assert!(lab.needs(part).iter().all(|&needed| needed < part));
             }

@@ -17,7 +17,7 @@ use crate::base::layout::Lab;
 use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::build::copy;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::packages;
 use crate::build::plan::{self, Product};
@@ -44,13 +44,13 @@ pub fn run(lab: &Lab) -> Result<bool> {
     plan::build(
         lab,
         [
-            Product::Emulator(emulator::Kind::Patched),
+            Product::Emulator(Emulator::Patched),
             Product::StockKernel,
             Product::Selftests,
         ],
     )?;
     let stock = kernel::build(lab, kernel::Kind::Stock)?;
-    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     let programs: Vec<PathBuf> = selftests::programs(&selftests::build(lab)?)?
         .into_iter()
         .filter(|p| p.ends_with(TEST))

@@ -13,7 +13,7 @@ use crate::base::failure;
 use crate::base::interrupt;
 use crate::base::layout::Lab;
 use crate::base::parallel::side_by_side;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
@@ -109,14 +109,14 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
 /// What [`prepare`] wants of the builds.
 fn products(group: &Group) -> Vec<Product> {
     let (emulator, shipped) = match group.emulator {
-        EmulatorName::Unpatched => (emulator::Kind::Unpatched, None),
+        EmulatorName::Unpatched => (Emulator::Unpatched, None),
         EmulatorName::Patched => {
             let kernel = match group.kernel {
                 kernel::Kind::Stock => kernel::Kind::Patched,
                 kernel => kernel,
             };
             let shipped = Product::Module(kernel, module::Kind::Shipped);
-            (emulator::Kind::Patched, Some(shipped))
+            (Emulator::Patched, Some(shipped))
         }
     };
     let module = match (group.kernel, group.module) {
@@ -177,9 +177,9 @@ pub fn compose(
     let emulator = emulator::build(
         lab,
         if unpatched {
-            emulator::Kind::Unpatched
+            Emulator::Unpatched
         } else {
-            emulator::Kind::Patched
+            Emulator::Patched
         },
     )?;
     let programs = selftests::programs(&selftests::build(lab)?)?;

@@ -11,8 +11,9 @@ use crate::base::failure;
 use crate::base::files;
 use crate::base::interrupt::Interrupted;
 use crate::base::layout::Lab;
+use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
-use crate::build::{emulator, kernel, module, packages, source, toolchain};
+use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
 
 #[derive(Parser)]
@@ -161,8 +162,8 @@ fn build(lab: &Lab, what: What) -> Result<()> {
     packages::setup(lab)?;
     let (patched, module) = (kernel::Kind::Patched, module::Kind::Shipped);
     let all = vec![
-        Product::Emulator(emulator::Kind::Patched),
-        Product::Emulator(emulator::Kind::Unpatched),
+        Product::Emulator(Emulator::Patched),
+        Product::Emulator(Emulator::Unpatched),
         Product::StockKernel,
         Product::DebugKernel,
         Product::Module(patched, module),
@@ -174,8 +175,8 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::Stock => vec![Product::StockKernel],
         What::Patched => vec![Product::PatchedKernel],
         What::Debug => vec![Product::DebugKernel],
-        What::Emulator => vec![Product::Emulator(emulator::Kind::Patched)],
-        What::EmulatorUnpatched => vec![Product::Emulator(emulator::Kind::Unpatched)],
+        What::Emulator => vec![Product::Emulator(Emulator::Patched)],
+        What::EmulatorUnpatched => vec![Product::Emulator(Emulator::Unpatched)],
         What::Module => vec![Product::Module(patched, module)],
         What::ModuleBroken => vec![Product::Module(patched, module::Kind::Broken)],
         What::Selftests => vec![Product::Selftests],

@@ -19,7 +19,7 @@ use crate::base::layout::Lab;
 use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::build::copy;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
@@ -345,7 +345,7 @@ impl Base {
         let module = module::build(lab, &kernel, module::Kind::Shipped)?;
         let mut print = Fingerprint::new("base")
             .file(&kernel.image())?
-            .file(&emulator::build(lab, emulator::Kind::Patched)?)?;
+            .file(&emulator::build(lab, Emulator::Patched)?)?;
         let of_tests = kmod::build(lab, &kernel)?;
         for file in kernel.modules()?.iter().chain([&module]).chain(&of_tests) {
             print = print.file(file)?;

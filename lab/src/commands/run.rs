@@ -12,7 +12,7 @@ use crate::base::files::write_json;
 use crate::base::layout::Lab;
 use crate::base::parallel::side_by_side;
 use crate::base::step::Step;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel;
 use crate::build::module;
 use crate::build::packages;
@@ -128,13 +128,13 @@ pub fn run(lab: &Lab) -> Result<()> {
     plan::build(
         lab,
         [
-            Product::Emulator(emulator::Kind::Patched),
+            Product::Emulator(Emulator::Patched),
             Product::StockKernel,
             Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
             Product::Selftests,
         ],
     )?;
-    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     let stock = kernel::build(lab, kernel::Kind::Stock)?;
     let patched = kernel::build(lab, kernel::Kind::Patched)?;
     let module = module::build(lab, &patched, module::Kind::Shipped)?;
