@@ -81,6 +81,9 @@ logged() { # log, command...
 	return "$status"
 }
 
+# Namespaces for what runs next: its mounts end with it, and it ends with the first of its processes.
+apart=(unshare --mount --pid --fork --kill-child --mount-proc)
+
 # The same inside, with what reaches the network from here: proxies, and how cargo is to fetch.
 inside() { # log, shell command
 	local log=$1 pass=() name
@@ -88,7 +91,7 @@ inside() { # log, shell command
 		[ -z "${!name:-}" ] || pass+=("$name=${!name}")
 	done
 	# shellcheck disable=SC2016 # expanded by the shell in the namespaces
-	logged "$log" unshare --mount --pid --fork --kill-child sh -c '
+	logged "$log" "${apart[@]}" sh -c '
 		set -eu
 		root=$1 downloads=$2 command=$3
 		shift 3
@@ -120,7 +123,8 @@ if [ -n "${proxy:-}" ] && [ "$proxy" != DIRECT ]; then
 	export http_proxy="${http_proxy:-$proxy}"
 fi
 
-logged "$dir/debootstrap.log" debootstrap --variant=minbase "$release" "$root" "$debian" ||
+# debootstrap mounts, too.
+logged "$dir/debootstrap.log" "${apart[@]}" debootstrap --variant=minbase "$release" "$root" "$debian" ||
 	fail "a minimal $release could not be made from $debian" \
 		"make 'apt-get update' work here, then run the same command again" "$dir/debootstrap.log"
 cat >"$root/etc/apt/sources.list" <<-EOF
