@@ -14,6 +14,7 @@
 # either whatever ends this script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+{ # Read whole before it runs: it runs for an hour, and may be changed meanwhile.
 
 fail() { # what, next step, log
 	{
@@ -52,6 +53,7 @@ git diff --quiet HEAD || echo 'lab: changes that are not committed are not teste
 lab/packages.sh fresh
 
 child=
+# shellcheck disable=SC2317 # the traps call it
 end() {
 	status=$?
 	trap '' INT TERM HUP
@@ -178,3 +180,5 @@ if [ -z "${PART:-}" ]; then
 fi
 [ $ok = true ] || fail "make $target failed on a fresh $release" \
 	"KEEP=yes leaves what there is, to look into" "$dir/$target.log"
+exit
+}
