@@ -7,10 +7,11 @@ LAB := build/lab/release/lab
 
 # Absent variables are empty ones; the lab knows.
 export SETUP JOBS KDIR KERNEL KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
+export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run check check-debug upstream mutants bisect fits module kernel emulator boot docs clean distclean lab
+.PHONY: help run check check-debug check-fresh upstream mutants bisect fits module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -25,6 +26,8 @@ help:		## This text
 	@echo "  KERNEL=SERIES      the kernel series [7.3, the only one that patches/linux is for]"
 	@echo "  KERNEL_SOURCE=FILE an archive to use instead of fetching linux-source"
 	@echo "  EMULATOR_SOURCE=FILE  an archive to use instead of fetching Bochs"
+	@echo "  RELEASE=trixie     make check-fresh: the release; KEEP=yes keeps its chroot,"
+	@echo "                     PART=lab|module|run|check makes only this there"
 	@echo "  DOWNLOADS=DIR      where downloads are kept [~/.cache/xfd_switch/downloads]"
 	@echo
 	@echo "More: $(LAB) --help"
@@ -40,6 +43,9 @@ check: lab	## Run all tests (KTAP); the last line counts them
 
 check-debug: lab	## Run them on a debug kernel (PROVE_LOCKING, X86_DEBUG_FPU, KASAN, ...)
 	@$(LAB) check --debug
+
+check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (root only)
+	@lab/fresh.sh
 
 upstream: lab	## Run the kernel tree's own KVM selftests with and without the module
 	@$(LAB) upstream

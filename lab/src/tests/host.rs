@@ -12,8 +12,8 @@ use crate::base::layout::Lab;
 use crate::base::step::Step;
 use crate::build::kernel;
 use crate::build::module;
-use crate::build::packages;
 use crate::build::series;
+use crate::build::toolchain;
 
 type Work = Box<dyn Fn(&Lab) -> Result<()>>;
 
@@ -85,7 +85,7 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.push(host("module: rustfmt", |lab| {
         let tree = kernel::tree(lab, kernel::Kind::Stock)?;
         let mut command = Command::new("rustfmt");
-        packages::with_toolchain(lab, &mut command)?;
+        toolchain::with_toolchain(lab, &mut command)?;
         // rustfmt follows the crate root's `mod` lines.
         command
             .args(["--check", "--edition", "2021", "--config-path"])
