@@ -13,8 +13,8 @@ if ! command -v cargo >/dev/null 2>&1; then
 	cargo=cargo
 	rustc=rustc
 	if apt-cache show cargo-web >/dev/null 2>&1; then
-		cargo=cargo-web
-		rustc=rustc-web
+		cargo="cargo-web"
+		rustc="rustc-web"
 	fi
 	missing="$cargo $rustc"
 fi

@@ -18,6 +18,7 @@ mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 stty -F /dev/ttyS1 raw -echo
 exec >/dev/ttyS1 2>&1 </dev/null
 
+# shellcheck source=lab/guest/lab.sh
 . /etc/lab.sh
 
 finish() {
@@ -30,7 +31,7 @@ finish() {
 }
 
 mark begin
-for module in $(cat /lib/modules/order); do
+while read -r module; do
 	# A machine without VMX is there to see what happens then.
 	if [ "$module" = kvm-intel.ko ] && ! grep -qw vmx /proc/cpuinfo; then
 		continue
@@ -43,7 +44,7 @@ for module in $(cat /lib/modules/order); do
 		mark "failed insmod $module: $said"
 		finish 125
 	fi
-done
+done </lib/modules/order
 if [ -s /etc/strategy ]; then
 	if ! lab_load "$(cat /etc/strategy)"; then
 		finish 125
@@ -51,7 +52,6 @@ if [ -s /etc/strategy ]; then
 fi
 lab_look
 mark run
-cd /add
+cd /add || finish 125
 sh /cmd
-status=$?
-finish $status
+finish $?

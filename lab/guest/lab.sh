@@ -9,13 +9,13 @@ mark() {
 # Our module: xfd_switch.ko, or the broken build of it.
 lab_module=$(cat /lib/modules/own 2>/dev/null)
 
-# Loads it with a strategy; further arguments are more parameters.
+# Loads it with a strategy.
 lab_load() {
-	if said=$(insmod "/lib/modules/$lab_module" strategy="$@" 2>&1); then
+	if said=$(insmod "/lib/modules/$lab_module" "strategy=$1" 2>&1); then
 		mark "loaded $1"
 		return 0
 	fi
-	mark "failed insmod $lab_module strategy=$*: $said $(dmesg | grep xfd_switch | tail -n 1)"
+	mark "failed insmod $lab_module strategy=$1: $said $(dmesg | grep xfd_switch | tail -n 1)"
 	return 1
 }
 
