@@ -11,7 +11,7 @@ use crate::base::files;
 use crate::base::interrupt::Interrupted;
 use crate::base::layout::{Choices, Lab};
 use crate::build::{emulator, kernel, module, packages, selftests, source};
-use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
+use crate::commands::{bisect, boot, check, edit, figures, mutants, run, upstream};
 
 #[derive(Parser)]
 #[command(
@@ -41,6 +41,9 @@ enum Command {
     Boot(Box<boot::Options>),
     /// Measure every strategy; prints the table and writes build/report/run.json
     Run,
+    /// Write the figures of the last measurement into README.md and Documentation/; measures first
+    /// if there is none of what is built now
+    Figures,
     /// Run every test; prints KTAP and writes build/report/check.json
     Check(check::Options),
     /// Run the kernel tree's own KVM selftests with and without the module; writes
@@ -124,6 +127,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             return Ok(boot::run(&lab, &options)?.clamp(0, 255) as u8);
         }
         Command::Run => run::run(&lab)?,
+        Command::Figures => figures::run(&lab)?,
         Command::Check(options) => return Ok(if check::run(&lab, &options)? { 0 } else { 1 }),
         Command::Upstream(options) => {
             return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })
