@@ -18,7 +18,7 @@ mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 stty -F /dev/ttyS1 raw -echo
 exec >/dev/ttyS1 2>&1 </dev/null
 
-# shellcheck source=lab/guest/lab.sh
+# shellcheck disable=SC1091 # it lies beside this one
 . /etc/lab.sh
 
 finish() {
@@ -31,20 +31,17 @@ finish() {
 }
 
 mark begin
-while read -r module; do
+# modprobe takes the parameters of modules from the kernel's command line.
+while IFS=: read -r module _; do
 	# A machine without VMX is there to see what happens then.
 	if [ "$module" = kvm-intel.ko ] && ! grep -qw vmx /proc/cpuinfo; then
 		continue
 	fi
-	# As modprobe does: its parameters are those on the kernel's command line.
-	name=$(echo "${module%.ko}" | tr - _)
-	# shellcheck disable=SC2046 # parameters are words
-	if ! said=$(insmod "/lib/modules/$module" \
-		$(tr ' ' '\n' </proc/cmdline | sed -n "s/^$name\.//p") 2>&1); then
-		mark "failed insmod $module: $said"
+	if ! said=$(modprobe "${module%.ko}" 2>&1); then
+		mark "failed modprobe $module: $said"
 		finish 125
 	fi
-done </lib/modules/order
+done <"/lib/modules/$(uname -r)/modules.dep"
 if [ -s /etc/strategy ]; then
 	if ! lab_load "$(cat /etc/strategy)"; then
 		finish 125
@@ -54,4 +51,5 @@ lab_look
 mark run
 cd /add || finish 125
 sh /cmd
-finish $?
+status=$?
+finish $status

@@ -20,7 +20,7 @@ use crate::build::module;
 use crate::build::packages;
 use crate::build::selftests;
 use crate::commands::boot::{workaround_parameters, workarounds};
-use crate::machine::run::{self as machine, Machine};
+use crate::machine::{self, Machine};
 use crate::tests::host;
 use crate::tests::list::{self, EmulatorName, Group, Guest, List, ModuleName};
 use crate::tests::verdict::{Results, Verdict};

@@ -27,7 +27,7 @@ use crate::build::packages;
 use crate::build::selftests;
 use crate::build::series;
 use crate::commands::check;
-use crate::machine::run::{self as machine, End, Machine};
+use crate::machine::{self, End, Machine};
 use crate::tests::list::{self, EmulatorName, Entry, Group, Guest, List, ModuleName};
 use crate::tests::verdict::{failed_itself, Verdict};
 use crate::tests::watch::{Seen, Watch};

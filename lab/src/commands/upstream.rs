@@ -27,7 +27,7 @@ use crate::build::packages;
 use crate::build::source;
 use crate::commands::boot::quoted;
 use crate::machine::console::message;
-use crate::machine::run::{self as machine, End, Machine, Outcome, Told};
+use crate::machine::{self, End, Machine, Outcome, Told};
 use crate::measure::strategies::strategies;
 use crate::tests::list::{Entry, Guest};
 use crate::tests::watch::{Seen, Watch};

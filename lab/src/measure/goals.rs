@@ -190,7 +190,7 @@ fn armed(ours: &Figures, stock: &Figures) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::report::tests::report;
+    use crate::measure::collection::tests::report;
 
     /// The goals that are not met once `change` has been made to the strategy's figures.
     fn missed(name: &str, change: impl Fn(&mut Figures)) -> Vec<String> {

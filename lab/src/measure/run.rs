@@ -20,9 +20,10 @@ use crate::build::module;
 use crate::build::packages;
 use crate::build::selftests;
 use crate::machine::console::Lines;
-use crate::machine::run::{self as machine, End, Machine, Outcome, Told};
+use crate::machine::{self, End, Machine, Outcome, Told};
+use crate::measure::collection::Collection;
 use crate::measure::goals;
-use crate::measure::report::{Collection, Report};
+use crate::measure::report::Report;
 use crate::measure::strategies::strategies;
 
 /// What is measured, and with what.
@@ -189,21 +190,14 @@ fn machines(subject: &Subject) -> Vec<Machine> {
         ("stock", "stock", &subject.stock, None, &[]),
     ] {
         for part in [Part::States, Part::Loss] {
+            let name = format!("run-{name}-{}", part.word());
             machines.push(Machine {
-                name: format!("run-{name}-{}", part.word()),
-                emulator: subject.emulator.clone(),
-                kernel: kernel.clone(),
                 module: module.cloned(),
-                strategy: None,
                 programs: vec![subject.program.clone()],
-                added: Vec::new(),
                 cpus: part.cpus(),
-                memory: 1024,
-                parameters: String::new(),
-                without: String::new(),
                 command: script(first, list, part),
                 timeout: Duration::from_secs(600),
-                silence: Duration::from_secs(180),
+                ..Machine::new(name, &subject.emulator, kernel)
             });
         }
     }

@@ -350,7 +350,7 @@ fn differences(old: &str, new: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::report::tests::report;
+    use crate::measure::collection::tests::report;
 
     fn document(text: &str, sentences: &[&str]) -> Document {
         Document {

@@ -62,7 +62,7 @@ fn met(report: &Report, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::report::tests::report;
+    use crate::measure::collection::tests::report;
 
     #[test]
     fn a_missed_goal_fails_its_row_and_says_why() {
