@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run check check-debug check-fresh upstream mutants bisect fits module kernel emulator boot docs clean distclean lab
+.PHONY: help run figures check check-debug check-fresh upstream mutants bisect fits module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -37,6 +37,9 @@ lab:
 
 run: lab	## Measure every strategy in the emulated machine; print the table
 	@$(LAB) run
+
+figures: lab	## Write the figures of the last run into README.md and Documentation/
+	@$(LAB) figures
 
 check: lab	## Run all tests (KTAP); the last line counts them
 	@$(LAB) check
@@ -81,7 +84,7 @@ docs:		## Build Documentation/ as HTML (needs sphinx-build)
 	@command -v sphinx-build >/dev/null || { \
 		echo "docs: error: sphinx-build is missing" >&2; \
 		echo "  next: apt-get install python3-sphinx" >&2; exit 1; }
-	sphinx-build -W -q -b html Documentation build/docs
+	sphinx-build -W -n -E -q --keep-going -b html Documentation build/docs
 	@echo "docs: build/docs/index.html"
 
 clean:		## Remove build/ (downloads stay)

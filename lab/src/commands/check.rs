@@ -60,7 +60,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         true => Vec::new(),
         false => host::tests(lab)?,
     };
-    on_host.retain(|t| selected(options, &t.name));
+    on_host.retain(|t| selected(options, &t.name) && !(options.host && t.measures));
 
     // What cannot be built is one clear failure, not a list of tests that did not run.
     plan::build(lab, machines.keys().flat_map(products))?;

@@ -14,7 +14,7 @@ use crate::base::layout::Lab;
 use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
-use crate::commands::{bisect, boot, check, edit, fits, mutants, run, upstream};
+use crate::commands::{bisect, boot, check, edit, figures, fits, mutants, run, upstream};
 
 #[derive(Parser)]
 #[command(
@@ -44,6 +44,9 @@ enum Command {
     Boot(Box<boot::Options>),
     /// Measure every strategy; prints the table and writes build/report/run.json
     Run,
+    /// Write the figures of the last measurement into README.md and Documentation/; measures first
+    /// if there is none of what is built now
+    Figures,
     /// Run every test; prints KTAP and writes build/report/check.json
     Check(check::Options),
     /// Run the kernel tree's own KVM selftests with and without the module; writes
@@ -132,6 +135,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             return Ok(boot::run(&lab, &options)?.clamp(0, 255) as u8);
         }
         Command::Run => run::run(&lab)?,
+        Command::Figures => figures::run(&lab)?,
         Command::Check(options) => return Ok(if check::run(&lab, &options)? { 0 } else { 1 }),
         Command::Upstream(options) => {
             return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })

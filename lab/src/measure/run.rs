@@ -133,8 +133,6 @@ pub fn measured(lab: &Lab) -> Result<Report> {
 
 /// The last measurement, if it is one of what would be measured now. Takes the lab's lock and
 /// builds, as [`measured`] does, since what is not built cannot be compared; keeps the lock.
-// Until `lab check` judges the goals.
-#[allow(dead_code)]
 pub fn current(lab: &Lab) -> Result<Option<Report>> {
     let subject = subject(lab)?;
     let path = path(lab);
