@@ -41,10 +41,11 @@
  * next one, which exits nowhere.  "kept" says how often it need not have been.
  *
  * "instructions" are medians of the difference between two RDTSCs right before
- * and after, untraced, with the second RDTSC and the few instructions that set
- * up VMCALL's or OUT's registers or the #NM handler in them.  A switch thus
- * consists of the exit, the wake-up, both context switches, two system calls of
- * the other task, and the VM-entry.  They are instructions where the TSC counts
+ * and after, untraced, with one RDTSC and the few instructions that set up VMCALL's
+ * or OUT's registers or the #NM handler in them.  A switch thus consists of the
+ * exit, the wake-up, both context switches, two system calls of the other task, and
+ * the VM-entry.  Nothing that a compiler arranges is in them: guest, VMM and the
+ * other task execute assembly there.  They are instructions where the TSC counts
  * those, as the emulator's does; on a real CPU they are TSC ticks.
  *
  * list_entries is the number of entries in the VMX MSR lists, which the CPU
@@ -71,6 +72,7 @@
  */
 #include <getopt.h>
 #include <linux/kvm.h>
+#include <linux/stringify.h>
 #include <sys/eventfd.h>
 
 #include "xfd_host.h"
@@ -127,36 +129,52 @@ static struct xfd_tiles tiles;
 /* Printed at the end, so that no note and no console line gets into its midst. */
 static FILE *json;
 
-/* RDTSC, VMCALL, RDTSC, and nothing else that can differ between states. */
+/*
+ * What is timed lies in one block of assembly, between two RDTSCs, with all in
+ * fixed registers: it is the same instructions whatever compiler there is.
+ *
+ * The jump makes it so where the TSC counts instructions, too.  The emulator adds
+ * to its TSC at the end of each trace, a run of instructions up to a jump or what
+ * else ends one, and RDTSC within a trace reads what the TSC was when that began.
+ * The second RDTSC is a trace's first instruction, as an exit or an IRET was before
+ * it; the first one is, too, after a jump, and else would read a TSC that is behind
+ * by as many instructions as the compiler has put there.  On a CPU LFENCE keeps
+ * those out.
+ */
+#define ASM_RDTSC_BEFORE			\
+	"lfence\n\t"				\
+	"jmp 1f\n"				\
+	"1:\n\t"				\
+	"rdtsc\n\t"				\
+	"mov %%eax, %[before]\n\t"
+
 static u32 guest_vmcall_tsc(void)
 {
-	u64 rax, before;
+	u32 before, after;
 
-	asm volatile("rdtsc\n\t"
-		     "mov %%eax, %k[before]\n\t"
+	asm volatile(ASM_RDTSC_BEFORE
 		     "mov %[nr], %%eax\n\t"
 		     "xor %%edx, %%edx\n\t"
 		     "vmcall\n\t"
-		     "rdtsc\n\t"
-		     : "=&a"(rax), [before]"=&r"(before)
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
 		     : [nr]"i"(XFD_VMCALL_NR), "b"(0), "c"(0), "S"(0)
-		     : "rdx", "memory");
-	return (u32)rax - (u32)before;
+		     : "rdx", "memory", "cc");
+	return after - before;
 }
 
 static u32 guest_out_tsc(u16 port)
 {
-	u64 rax, before;
+	u32 before, after;
 
-	asm volatile("rdtsc\n\t"
-		     "mov %%eax, %k[before]\n\t"
-		     "mov %k[port], %%edx\n\t"
+	asm volatile(ASM_RDTSC_BEFORE
+		     "mov %[port], %%edx\n\t"
 		     "out %%al, %%dx\n\t"
-		     "rdtsc\n\t"
-		     : "=&a"(rax), [before]"=&r"(before)
-		     : [port]"r"((u32)port)
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
+		     : [port]"S"((u32)port)
 		     : "rdx", "memory");
-	return (u32)rax - (u32)before;
+	return after - before;
 }
 
 static u32 guest_act_tsc(enum action action)
@@ -173,31 +191,42 @@ static u32 guest_act_tsc(enum action action)
 	}
 }
 
-/* The same around a TILELOADD that the #NM handler skips. */
+/* The same around a TILELOADD that raises #NM, which guest_nm_handler skips. */
 static u32 guest_nm_tsc(void)
 {
-	u64 rax, before;
+	u32 before, after;
 
-	asm volatile("rdtsc\n\t"
-		     "mov %%eax, %k[before]\n\t"
+	asm volatile(ASM_RDTSC_BEFORE
 		     "mov %[tile], %%rax\n\t"
 		     "mov %[stride], %%edx\n\t"
 		     ASM_TILELOADD(0x04)
-		     "rdtsc\n\t"
-		     : "=&a"(rax), [before]"=&r"(before)
-		     : [tile]"r"(tiles.want), [stride]"i"(XFD_TILE_COLSB)
-		     : "rdx", "memory");
-	return (u32)rax - (u32)before;
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
+		     : [tile]"S"(tiles.want), [stride]"i"(XFD_TILE_COLSB)
+		     : "rcx", "rdx", "memory", "cc");
+	return after - before;
 }
 
-/* TILELOADD with a SIB byte is six bytes long. */
-static void guest_nm_handler(struct ex_regs *regs)
-{
-	if (!(rdmsr(MSR_IA32_XFD_ERR) & XFD_TILEDATA))
-		GUEST_FAIL("#NM without XFD_ERR[18]");
-	wrmsr(MSR_IA32_XFD_ERR, 0);
-	regs->rip += 6;
-}
+/*
+ * In the IDT itself, as the library's way to a handler in C is the compiler's, and
+ * only for the block above: RAX, RCX and RDX are free to use there.  TILELOADD with
+ * a SIB byte is six bytes long.  #UD, which the library reports, if XFD_ERR[18]=0.
+ */
+extern char guest_nm_handler[];
+asm(".pushsection .text\n"
+	"guest_nm_handler:\n\t"
+	"mov $" __stringify(MSR_IA32_XFD_ERR) ", %ecx\n\t"
+	"rdmsr\n\t"
+	"bt $18, %eax\n\t"
+	"jnc 1f\n\t"
+	"xor %eax, %eax\n\t"
+	"xor %edx, %edx\n\t"
+	"wrmsr\n\t"
+	"addq $6, (%rsp)\n\t"
+	"iretq\n"
+	"1:\n\t"
+	"ud2\n\t"
+	".popsection");
 
 static void guest_enter(enum state state)
 {
@@ -320,10 +349,33 @@ static void prefer(int priority)
 		    "sched_setscheduler() failed, errno = %d", errno);
 }
 
+/*
+ * A guest adds 1 to the eventfd: wait for it, again and again, until someone adds
+ * more.  In assembly, as it is part of what a switch costs.
+ */
+static void partner_wait(int eventfd)
+{
+	u64 n = 0;
+	long ret;
+
+	asm volatile("1:\n\t"
+		     "mov %[nr], %%eax\n\t"
+		     "mov %[size], %%edx\n\t"
+		     "syscall\n\t"
+		     "cmp %[size], %%rax\n\t"
+		     "jne 2f\n\t"
+		     "cmpq $1, (%[n])\n\t"
+		     "je 1b\n"
+		     "2:"
+		     : "=&a"(ret)
+		     : [nr]"i"(SYS_read), [size]"i"(sizeof(n)), "D"((long)eventfd), [n]"S"(&n)
+		     : "rcx", "rdx", "r11", "memory", "cc");
+	TEST_ASSERT(ret == sizeof(n), "read() of an eventfd: %ld", ret);
+}
+
 static void *partner_fn(void *arg)
 {
 	struct partner *p = arg;
-	u64 n;
 
 	pin_self_to_cpu(p->cpu);
 	if (p->amx) {
@@ -332,10 +384,7 @@ static void *partner_fn(void *arg)
 	}
 	prefer(1);
 	WRITE_ONCE(p->ready, true);
-	/* A guest adds 1, partner_stop() more. */
-	do {
-		TEST_ASSERT(read(p->eventfd, &n, sizeof(n)) == sizeof(n), "read() failed");
-	} while (n == 1);
+	partner_wait(p->eventfd);
 	if (p->amx) {
 		TEST_ASSERT(!xfd_tiles_lost(p->tiles), "the host task lost its own tiles");
 		xfd_tilerelease();
@@ -380,16 +429,42 @@ static void connect(struct kvm_vm *vm, u16 port, const struct partner *p)
 	vm_ioctl(vm, KVM_IOEVENTFD, &ioeventfd);
 }
 
+/*
+ * KVM_RUN, and at once again as long as it returns for an OUT to PORT_USERSPACE.  In
+ * assembly, as it is part of what an exit to userspace costs.
+ */
+static void run_past_userspace(struct kvm_vcpu *vcpu)
+{
+	long ret;
+
+	asm volatile("1:\n\t"
+		     "mov %[nr], %%eax\n\t"
+		     "xor %%edx, %%edx\n\t"
+		     "syscall\n\t"
+		     "test %%rax, %%rax\n\t"
+		     "jnz 2f\n\t"
+		     "cmpl %[io], %c[exit_reason](%[run])\n\t"
+		     "jne 2f\n\t"
+		     "cmpw %[port], %c[io_port](%[run])\n\t"
+		     "je 1b\n"
+		     "2:"
+		     : "=&a"(ret)
+		     : [nr]"i"(SYS_ioctl), "D"((long)vcpu->fd), "S"((long)KVM_RUN),
+		       [run]"b"(vcpu->run), [io]"i"(KVM_EXIT_IO), [port]"i"(PORT_USERSPACE),
+		       [exit_reason]"i"(offsetof(struct kvm_run, exit_reason)),
+		       [io_port]"i"(offsetof(struct kvm_run, io.port))
+		     : "rcx", "rdx", "r11", "memory", "cc");
+	TEST_ASSERT(!ret, "KVM_RUN: %ld", ret);
+}
+
 /* Run to the guest's next GUEST_SYNC(), by way of any number of OUTs. */
 static u64 run_round(struct kvm_vcpu *vcpu)
 {
-	struct kvm_run *run = vcpu->run;
 	struct ucall uc;
 
-	do {
-		vcpu_run(vcpu);
-		TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-	} while (run->io.port == PORT_USERSPACE);
+	run_past_userspace(vcpu);
+	assert_on_unhandled_exception(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
 
 	switch (get_ucall(vcpu, &uc)) {
 	case UCALL_SYNC:
@@ -653,6 +728,16 @@ static void print_costs(const char *name, const struct cost costs[NR_STATES])
 	fprintf(json, "}");
 }
 
+static void set_guest_nm_handler(struct kvm_vm *vm)
+{
+	struct idt_entry *idt = addr_gva2hva(vm, vm->arch.idt);
+	u64 handler = (u64)guest_nm_handler;
+
+	idt[NM_VECTOR].offset0 = handler;
+	idt[NM_VECTOR].offset1 = handler >> 16;
+	idt[NM_VECTOR].offset2 = handler >> 32;
+}
+
 /* The guest's own exits in a round with @nr #NMs. */
 static s64 nm_exits(struct kvm_vcpu *vcpu, u64 nr)
 {
@@ -671,7 +756,7 @@ static void measure_nm(u64 nr)
 	s64 exits;
 
 	vm = vm_create_with_one_vcpu(&vcpu, guest_nm);
-	vm_install_exception_handler(vm, NM_VECTOR, guest_nm_handler);
+	set_guest_nm_handler(vm);
 	xfd_tiles_fill(xfd_guest_ptr(vm, tiles), 1);
 	nm_exits(vcpu, nr);
 	exits = -nm_exits(vcpu, 0);
