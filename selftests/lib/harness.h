@@ -30,7 +30,7 @@
 #include "option.h"
 #include "state.h"
 
-/* Fixtures to leave out that a program can have, each of which takes two arguments. */
+/* Fixtures and variants that a program can leave out, each of which takes two arguments. */
 #define XFD_MAX_LEFT_OUT	8
 
 static struct xfd_option xfd_common_options[] = {
@@ -39,7 +39,10 @@ static struct xfd_option xfd_common_options[] = {
 	{}
 };
 
-static const char *xfd_left_out[XFD_MAX_LEFT_OUT];
+static struct {
+	const char *opt;
+	const char *name;
+} xfd_left_out[XFD_MAX_LEFT_OUT];
 static int xfd_nr_left_out;
 
 /* One fixture variant of each state: "fixture.state.test" is a test's name then. */
@@ -165,11 +168,23 @@ static int xfd_begin(int argc, char *argv[], struct xfd_option *own)
 	return argc;
 }
 
+static inline void xfd_leave_out(const char *opt, const char *name)
+{
+	TEST_ASSERT(xfd_nr_left_out < XFD_MAX_LEFT_OUT, "too much left out");
+	xfd_left_out[xfd_nr_left_out].opt = opt;
+	xfd_left_out[xfd_nr_left_out++].name = name;
+}
+
 /* None of its tests is run, as if it was not there. */
 static inline void xfd_leave_out_fixture(const char *name)
 {
-	TEST_ASSERT(xfd_nr_left_out < XFD_MAX_LEFT_OUT, "too many fixtures left out");
-	xfd_left_out[xfd_nr_left_out++] = name;
+	xfd_leave_out("-F", name);
+}
+
+/* Likewise; of each fixture that has a variant with this name. */
+static inline void xfd_leave_out_variant(const char *name)
+{
+	xfd_leave_out("-V", name);
 }
 
 typedef void (*xfd_test_fn)(struct __test_metadata *t, struct __fixture_variant_metadata *v);
@@ -236,8 +251,8 @@ static int xfd_run_tests(int argc, char *argv[])
 	TEST_ASSERT(a.argv, "out of memory");
 	a.argv[a.argc++] = argv[0];
 	for (i = 0; i < xfd_nr_left_out; i++) {
-		a.argv[a.argc++] = (char *)"-F";
-		a.argv[a.argc++] = (char *)xfd_left_out[i];
+		a.argv[a.argc++] = (char *)xfd_left_out[i].opt;
+		a.argv[a.argc++] = (char *)xfd_left_out[i].name;
 	}
 	for (i = 1; i < argc; i++)
 		a.argv[a.argc++] = argv[i];
