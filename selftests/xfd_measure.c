@@ -3,10 +3,10 @@
  * What an AMX guest costs in accesses of IA32_XFD and IA32_XFD_ERR and in
  * instructions, and how many bytes of its tiles get lost.
  *
- *	xfd_measure states [-n exits]
- *	xfd_measure older COMMAND [-n exits]
+ *	xfd_measure states [--exits=N]
+ *	xfd_measure older COMMAND [--exits=N]
  *	xfd_measure vcpus
- *	xfd_measure loss [-n exits]
+ *	xfd_measure loss [--exits=N]
  *
  * Each prints one line, "#XFD " and a JSON object.  Nothing is asserted: the
  * figures are what is true, on whatever kernel this runs.
@@ -70,13 +70,13 @@
  * a host task that uses tiles of its own; migration within KVM_RUN to another
  * CPU (null on a machine with one CPU).
  */
-#include <getopt.h>
 #include <linux/kvm.h>
 #include <linux/stringify.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
-#include "xfd_host.h"
-#include "xfd_trace.h"
+#include "lib/xfd.h"
 
 #define WARM_UP		64
 #define MAX_TRIES	20
@@ -125,6 +125,9 @@ static struct control {
 
 static u32 samples[MAX_EXITS];
 static struct xfd_tiles tiles;
+
+/* How many exits, where that can be chosen. */
+static u64 nr_exits = 1000;
 
 /* Printed at the end, so that no note and no console line gets into its midst. */
 static FILE *json;
@@ -284,7 +287,7 @@ static void guest_leave(enum state state)
 }
 
 /* What guest_states() says if it is in none of the states. */
-#define ASTRAY	(~0ull - 1)
+#define ASTRAY	(~0ull - 2)
 
 /* Each round ends with how often the state had to be entered again. */
 static void guest_states(u32 *sample)
@@ -399,7 +402,7 @@ static void partner_start(struct partner *p, int cpu, bool amx)
 	p->ready = false;
 	p->eventfd = eventfd(0, 0);
 	TEST_ASSERT(p->eventfd >= 0, "eventfd() failed");
-	TEST_ASSERT(!posix_memalign((void **)&p->tiles, 4096, sizeof(*p->tiles)), "out of memory");
+	p->tiles = xfd_tiles_alloc();
 	TEST_ASSERT(!pthread_create(&p->thread, NULL, partner_fn, p), "pthread_create() failed");
 	/* Then it waits: it would not let us run before it does. */
 	while (!READ_ONCE(p->ready))
@@ -460,22 +463,10 @@ static void run_past_userspace(struct kvm_vcpu *vcpu)
 /* Run to the guest's next GUEST_SYNC(), by way of any number of OUTs. */
 static u64 run_round(struct kvm_vcpu *vcpu)
 {
-	struct ucall uc;
-
 	run_past_userspace(vcpu);
 	assert_on_unhandled_exception(vcpu);
 	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_SYNC:
-		return uc.args[1];
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unknown ucall %lu", uc.cmd);
-	}
-	return ASTRAY;
+	return xfd_vcpu_says(vcpu);
 }
 
 struct counts {
@@ -767,7 +758,7 @@ static void measure_nm(u64 nr)
 	kvm_vm_free(vm);
 }
 
-static void measure_states(u64 nr)
+static void measure_states(char *argv[])
 {
 	struct cost costs[NR_ACTIONS][NR_STATES];
 	struct kvm_vcpu *vcpus[NR_STATES];
@@ -784,7 +775,7 @@ static void measure_states(u64 nr)
 		connect(vcpus[s]->vm, PORT_PLAIN, &plain);
 		connect(vcpus[s]->vm, PORT_AMX, &amx);
 	}
-	measure(vcpus, NR_ACTIONS, nr, cpu, costs);
+	measure(vcpus, NR_ACTIONS, nr_exits, cpu, costs);
 
 	for (a = 0; a < NR_ACTIONS; a++) {
 		fprintf(json, "%c", a ? ',' : '{');
@@ -798,13 +789,13 @@ static void measure_states(u64 nr)
 		kvm_vm_free(vcpus[s]->vm);
 	}
 	fprintf(json, "},");
-	measure_nm(nr);
+	measure_nm(nr_exits);
 	fprintf(json, "}");
 	partner_stop(&plain);
 	partner_stop(&amx);
 }
 
-static void measure_older(const char *command, u64 nr)
+static void measure_older(char *argv[])
 {
 	struct cost costs[NR_ACTIONS][NR_STATES];
 	struct kvm_vcpu *vcpus[NR_STATES];
@@ -813,9 +804,9 @@ static void measure_older(const char *command, u64 nr)
 
 	for (s = 0; s < NR_STATES; s++)
 		vcpus[s] = create(s);
-	TEST_ASSERT(!system(command), "%s failed", command);
+	TEST_ASSERT(!system(argv[0]), "%s failed", argv[0]);
 	pin_self_to_cpu(cpu);
-	measure(vcpus, VMCALL + 1, nr, cpu, costs);
+	measure(vcpus, VMCALL + 1, nr_exits, cpu, costs);
 
 	fprintf(json, "{");
 	print_costs("older", costs[VMCALL]);
@@ -917,7 +908,7 @@ static void time_vcpus(struct runner *runners, int n, int cpu, u32 *min, u32 *ma
 	}
 }
 
-static void measure_vcpus(void)
+static void measure_vcpus(char *argv[])
 {
 	struct counts counts[MAX_VCPUS + 1];
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
@@ -968,6 +959,7 @@ static void guest_loss(u64 event)
 {
 	struct control *c = &control;
 	u64 i, start;
+	u8 vector;
 
 	xfd_tiles_fill(&tiles, 1);
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
@@ -1001,7 +993,9 @@ static void guest_loss(u64 event)
 
 	if (c->state == DORMANT)
 		wrmsr(MSR_IA32_XFD, 0);
-	if (xfd_tile_store_safe(tiles.got))
+	/* #UD if TILECFG was lost. */
+	vector = kvm_asm_safe(ASM_TILESTORED(0x04), "a"(tiles.got), "d"((u64)XFD_TILE_COLSB));
+	if (vector)
 		c->bytes_lost = XFD_TILES_BYTES;
 	else
 		c->bytes_lost = xfd_tiles_lost(&tiles);
@@ -1067,7 +1061,7 @@ static void measure_loss_of(enum state state, enum event event, u64 nr)
 	kvm_vm_free(vm);
 }
 
-static void measure_loss(u64 nr)
+static void measure_loss(char *argv[])
 {
 	static const enum state states[] = { LIVE, DORMANT };
 	cpu_set_t all;
@@ -1080,37 +1074,57 @@ static void measure_loss(u64 nr)
 			fprintf(json, "%s\"%s_%s\":", i || j ? "," : "",
 				state_names[states[i]], event_names[j]);
 			sched_setaffinity(0, sizeof(all), &all);
-			measure_loss_of(states[i], j, nr);
+			measure_loss_of(states[i], j, nr_exits);
 		}
 	}
 	fprintf(json, "}}");
 }
 
+static const struct {
+	const char *name;
+	void (*measure)(char *argv[]);
+	int nr_args;
+} whats[] = {
+	{ "states", measure_states },
+	{ "older", measure_older, 1 },
+	{ "vcpus", measure_vcpus },
+	{ "loss", measure_loss },
+};
+
+static struct xfd_option options[] = {
+	{ "exits", "N", "how many exits (default: 1000)" },
+	{}
+};
+
 static __noreturn void usage(const char *name)
 {
-	fprintf(stderr, "%s states|vcpus|loss|older COMMAND [-n exits]: at most %d exits\n",
-		name, MAX_EXITS - WARM_UP);
+	fprintf(stderr, "Usage: %s states|vcpus|loss|older COMMAND [OPTION]\n", name);
+	xfd_options_print(options);
 	exit(KSFT_FAIL);
 }
 
 int main(int argc, char *argv[])
 {
-	const char *why, *what;
-	u64 nr = 1000;
+	const char *why;
 	size_t size;
 	char *text;
-	int opt;
+	int what;
 
-	while ((opt = getopt(argc, argv, "n:")) != -1) {
-		if (opt != 'n')
-			usage(argv[0]);
-		nr = strtoul(optarg, NULL, 0);
-	}
-	what = argv[optind] ?: "";
-	if (argc - optind != (strcmp(what, "older") ? 1 : 2) || !nr || nr > MAX_EXITS - WARM_UP)
+	argc = xfd_options_take(argc, argv, options, NULL);
+	if (argc < 2)
 		usage(argv[0]);
+	for (what = 0; what < ARRAY_SIZE(whats); what++) {
+		if (!strcmp(argv[1], whats[what].name))
+			break;
+	}
+	if (what == ARRAY_SIZE(whats) || argc != 2 + whats[what].nr_args)
+		usage(argv[0]);
+	if (options[0].value)
+		nr_exits = atoi_positive("--exits", options[0].value);
+	TEST_ASSERT(nr_exits <= MAX_EXITS - WARM_UP, "--exits=%lu: at most %d", nr_exits,
+		    MAX_EXITS - WARM_UP);
 
-	why = xfd_require_amx();
+	why = xfd_amx_missing();
 	if (why) {
 		printf("# nothing to measure: %s\n", why);
 		return KSFT_SKIP;
@@ -1118,16 +1132,7 @@ int main(int argc, char *argv[])
 
 	json = open_memstream(&text, &size);
 	TEST_ASSERT(json, "out of memory");
-	if (!strcmp(what, "states"))
-		measure_states(nr);
-	else if (!strcmp(what, "older"))
-		measure_older(argv[optind + 1], nr);
-	else if (!strcmp(what, "vcpus"))
-		measure_vcpus();
-	else if (!strcmp(what, "loss"))
-		measure_loss(nr);
-	else
-		usage(argv[0]);
+	whats[what].measure(&argv[2]);
 	fclose(json);
 	printf("#XFD %s\n", text);
 	return KSFT_PASS;
