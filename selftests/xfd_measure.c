@@ -44,9 +44,10 @@
  * and after, untraced, with one RDTSC and the few instructions that set up VMCALL's
  * or OUT's registers or the #NM handler in them.  A switch thus consists of the
  * exit, the wake-up, both context switches, two system calls of the other task, and
- * the VM-entry.  Nothing that a compiler arranges is in them: guest, VMM and the
- * other task execute assembly there.  They are instructions where the TSC counts
- * those, as the emulator's does; on a real CPU they are TSC ticks.
+ * the VM-entry.  Nothing that a compiler or a C library arranges is in them: guest,
+ * VMM and the other task execute assembly there, and no thread has registered for
+ * rseq(2).  They are instructions where the TSC counts those, as the emulator's
+ * does; on a real CPU they are TSC ticks.
  *
  * list_entries is the number of entries in the VMX MSR lists, which the CPU
  * processes on each exit and the entry after it, as KVM's dump of the VMCS has
@@ -1103,6 +1104,22 @@ static __noreturn void usage(const char *name)
 	exit(KSFT_FAIL);
 }
 
+/*
+ * glibc registers each thread for rseq(2), with a structure that is not the same in
+ * all its versions, and what the kernel does about that is part of a task switch.
+ * There is no taking it back but by starting again.
+ */
+static void start_without_rseq(char *argv[])
+{
+	static const char name[] = "GLIBC_TUNABLES", tunable[] = "glibc.pthread.rseq=0";
+
+	if (!strcmp(getenv(name) ?: "", tunable))
+		return;
+	TEST_ASSERT(!setenv(name, tunable, 1), "setenv() failed, errno = %d", errno);
+	execv("/proc/self/exe", argv);
+	TEST_FAIL("execv() failed, errno = %d", errno);
+}
+
 int main(int argc, char *argv[])
 {
 	const char *why;
@@ -1110,6 +1127,7 @@ int main(int argc, char *argv[])
 	char *text;
 	int what;
 
+	start_without_rseq(argv);
 	argc = xfd_options_take(argc, argv, options, NULL);
 	if (argc < 2)
 		usage(argv[0]);
