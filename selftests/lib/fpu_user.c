@@ -51,6 +51,11 @@ bool xfd_fpu_user_loaded(void)
 	return !access(PARAMETERS, F_OK);
 }
 
+void xfd_fpu_user_set_period(int us)
+{
+	set_number("period_us", us);
+}
+
 void xfd_fpu_user_start(const char *context, int cpu)
 {
 	set_number("tgid", getpid());

@@ -15,6 +15,10 @@ void xfd_fpu_user_unload(void);
 
 bool xfd_fpu_user_loaded(void);
 
+/* How often it does so, for contexts that are a matter of time. */
+#define XFD_FPU_USER_PERIOD_US	500
+void xfd_fpu_user_set_period(int us);
+
 /* It starts to use the FPU in this context, upon the vCPUs of this process on @cpu. */
 void xfd_fpu_user_start(const char *context, int cpu);
 

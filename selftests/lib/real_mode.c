@@ -3,7 +3,8 @@
 #include "processor.h"
 #include "real_mode.h"
 
-asm(".pushsection .rodata\n\t"
+asm(".globl rm_start, rm_nm, rm_end, smi_start, smi_end\n\t"
+	".pushsection .rodata\n\t"
 	".code16\n"
 	"rm_start:\n\t"
 	"call rm_record\n\t"

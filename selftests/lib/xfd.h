@@ -14,6 +14,8 @@
  *	image.h		XSAVE images
  *	model.h		a model of XFD's state, and images that carry it
  *	real_mode.h	a guest in real mode and SMM
+ *	meet.h		a guest that meets events, and what makes them happen
+ *	fep.h		forced emulation
  *	task.h		tasks of the host that use tiles
  *	cpu.h		the host's CPUs and their MSRs
  *	module.h	xfd_switch.ko, and other modules
@@ -60,9 +62,11 @@
 #include "amx.h"
 #include "cpu.h"
 #include "expect.h"
+#include "fep.h"
 #include "fpu_user.h"
 #include "image.h"
 #include "kmsg.h"
+#include "meet.h"
 #include "model.h"
 #include "module.h"
 #include "nm.h"
