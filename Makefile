@@ -10,7 +10,7 @@ export SETUP JOBS KDIR KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run check check-debug upstream mutants bisect module kernel emulator boot docs clean distclean lab
+.PHONY: help run check check-debug upstream mutants bisect nightly module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -48,6 +48,9 @@ mutants: lab	## Break each synchronisation point of the host series; a test must
 
 bisect: lab	## Build and boot the kernel after each patch of the host series
 	@$(LAB) bisect
+
+nightly: lab	## check-debug, mutants, bisect and upstream, whatever of it is not done yet
+	@$(LAB) nightly
 
 module: lab	## Build the module (default)
 	@$(LAB) build module

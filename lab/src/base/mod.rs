@@ -8,3 +8,4 @@ pub mod layout; // where everything lies
 pub mod parallel; // several things at a time
 pub mod stamp; // what was built from what, so that it is not built again
 pub mod step; // one piece of work: its log, its progress, its failure
+pub mod table; // a table for the terminal

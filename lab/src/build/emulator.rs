@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
+use serde::Deserialize;
 
 use crate::base::files;
 use crate::base::layout::Lab;
@@ -15,8 +16,10 @@ use crate::base::step::{ask, Step};
 use crate::build::series;
 use crate::build::source;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
+    #[default]
     Patched,
     Unpatched,
 }

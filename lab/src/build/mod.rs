@@ -11,3 +11,4 @@ pub mod packages; // Debian packages and bindgen
 pub mod selftests; // the programs that run inside
 pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources
+pub mod upstream; // the kernel tree's own KVM selftests

@@ -11,7 +11,7 @@ use crate::base::files;
 use crate::base::interrupt::Interrupted;
 use crate::base::layout::{Choices, Lab};
 use crate::build::{emulator, kernel, module, packages, selftests, source};
-use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
+use crate::commands::{bisect, boot, check, edit, mutants, nightly, run, upstream};
 
 #[derive(Parser)]
 #[command(
@@ -50,6 +50,9 @@ enum Command {
     Mutants(mutants::Options),
     /// Build and boot the kernel after each patch of the host series
     Bisect,
+    /// Do all that takes long: check --debug, mutants, bisect and upstream; prints a table and writes
+    /// build/report/nightly.json
+    Nightly,
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
     Kernel(edit::Command),
@@ -124,12 +127,11 @@ fn dispatch(cli: Cli) -> Result<u8> {
             return Ok(boot::run(&lab, &options)?.clamp(0, 255) as u8);
         }
         Command::Run => run::run(&lab)?,
-        Command::Check(options) => return Ok(if check::run(&lab, &options)? { 0 } else { 1 }),
-        Command::Upstream(options) => {
-            return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })
-        }
-        Command::Mutants(options) => return Ok(if mutants::run(&lab, &options)? { 0 } else { 1 }),
-        Command::Bisect => return Ok(if bisect::run(&lab)? { 0 } else { 1 }),
+        Command::Check(options) => return status(check::run(&lab, &options)),
+        Command::Upstream(options) => return status(upstream::run(&lab, &options)),
+        Command::Mutants(options) => return status(mutants::run(&lab, &options)),
+        Command::Bisect => return status(bisect::run(&lab)),
+        Command::Nightly => return status(nightly::run(&lab)),
         Command::Kernel(command) => return edit::run(&lab, &command),
         Command::Clean => {
             lab.lock()?;
@@ -146,6 +148,17 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// The exit code of a command that says whether all is well.
+fn status(well: Result<bool>) -> Result<u8> {
+    Ok(if well? { 0 } else { 1 })
+}
+
+/// Whether `lab` takes these arguments.
+#[cfg(test)]
+pub fn parses(arguments: &[&str]) -> bool {
+    Cli::try_parse_from(["lab"].iter().chain(arguments)).is_ok()
 }
 
 fn build(lab: &Lab, what: What) -> Result<()> {
