@@ -7,11 +7,13 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::base::failure::Failure;
-use crate::base::files;
-use crate::base::layout::Lab;
-use crate::base::stamp::{self, Fingerprint};
-use crate::base::step::{ask, Step};
+use crate::base::{
+    failure::Failure,
+    files,
+    layout::Lab,
+    stamp::{self, Fingerprint},
+    step::{ask, Step},
+};
 use crate::build::source;
 
 /// Where their names are.

@@ -8,19 +8,17 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::base::failure;
-use crate::base::interrupt;
-use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
-use crate::build::kernel;
-use crate::build::packages;
-use crate::tests::host;
-use crate::tests::kept::Kept;
-use crate::tests::list::{self, List};
-use crate::tests::results::{Results, Row};
-use crate::tests::select;
-use crate::tests::session::{print_of, Parts, Session};
-use crate::tests::verdict::Verdict;
+use crate::base::{failure, interrupt, layout::Lab, parallel::two_at_a_time};
+use crate::build::{kernel, packages};
+use crate::tests::{
+    host,
+    kept::Kept,
+    list::{self, List},
+    results::{Results, Row},
+    select,
+    session::{print_of, Parts, Session},
+    verdict::Verdict,
+};
 
 #[derive(clap::Args)]
 pub struct Options {

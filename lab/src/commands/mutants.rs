@@ -12,27 +12,30 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::failure::{self, Failure};
-use crate::base::files::write_json;
-use crate::base::interrupt;
-use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
-use crate::base::stamp::Fingerprint;
-use crate::base::table::table;
-use crate::build::copy;
-use crate::build::emulator;
-use crate::build::kernel::{self, Kernel};
-use crate::build::module;
-use crate::build::packages;
-use crate::build::series;
+use crate::base::{
+    failure::{self, Failure},
+    files::write_json,
+    interrupt,
+    layout::Lab,
+    parallel::two_at_a_time,
+    stamp::Fingerprint,
+    table::table,
+};
+use crate::build::{
+    copy, emulator,
+    kernel::{self, Kernel},
+    module, packages, series,
+};
 use crate::machine::run::{End, Outcome};
-use crate::tests::kept::{Kept, Record};
-use crate::tests::ktap::Ktap;
-use crate::tests::list::{Entry, Expect, Group, List, Test};
-use crate::tests::results::Row;
-use crate::tests::select;
-use crate::tests::session::{print_of, Parts, Session};
-use crate::tests::verdict::{Seen, Verdict, KILLED, SKIPPED};
+use crate::tests::{
+    kept::{Kept, Record},
+    ktap::Ktap,
+    list::{Entry, Expect, Group, List, Test},
+    results::Row,
+    select,
+    session::{print_of, Parts, Session},
+    verdict::{Seen, Verdict, KILLED, SKIPPED},
+};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -47,32 +50,34 @@ pub struct Options {
 const MUTANTS: &str = "selftests/mutants";
 
 /// What a mutant's patch is for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
 enum Tree {
+    #[default]
     Kernel,
     Module,
 }
 
-/// One patch, and what its header says:
-///
-/// ```text
-/// One sentence that says what is broken.
-///
-/// Test: the name of an entry of selftests/list.toml, or a command
-/// Kernel: a strategy, or "unloaded"
-/// Cpus: 2
-/// Expect: fail (the test must), or crash (the kernel must: a splat, a panic or a hang)
-/// Tree: kernel (default), or module
-/// ```
+/// What a patch's header says, after one sentence that says what is broken.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Header {
+    /// The name of an entry of selftests/list.toml, or a command.
+    test: String,
+    /// A strategy, or "unloaded".
+    kernel: String,
+    cpus: u32,
+    /// What must: the test fail, or the kernel crash (a splat, a panic or a hang).
+    expect: Expect,
+    #[serde(default)]
+    tree: Tree,
+}
+
 struct Mutant {
     name: String,
     patch: PathBuf,
     what: String,
-    test: String,
-    on: String,
-    cpus: u32,
-    expect: Expect,
-    tree: Tree,
+    header: Header,
 }
 
 impl Mutant {
@@ -83,74 +88,71 @@ impl Mutant {
     }
 
     fn parse(patch: &Path, text: &str) -> Result<Mutant> {
-        let name = patch.file_stem().unwrap_or_default().to_string_lossy();
-        let wrong = |what: String| {
+        let wrong = |what: &str| {
             Failure::new(format!("{}: {what}", patch.display()))
                 .next("mend its header; Documentation/lab.rst says what belongs there")
         };
-        let header: Vec<&str> = text.lines().take_while(|l| !l.starts_with("---")).collect();
-        let field = |name: &str| {
-            let start = format!("{name}: ");
-            let found = header.iter().find_map(|l| l.strip_prefix(&start));
-            found.map(str::trim)
-        };
-        let needed = |name: &str| field(name).ok_or_else(|| wrong(format!("no line \"{name}:\"")));
-        let (tree, suffix) = match field("Tree") {
-            None | Some("kernel") => (Tree::Kernel, ".c"),
-            Some("module") => (Tree::Module, ".rs"),
-            Some(other) => return Err(wrong(format!("Tree: {other}")).into()),
+        let lines = || text.lines().take_while(|l| !l.starts_with("---"));
+        let fields = lines().filter_map(|line| line.split_once(": "));
+        let header: Header = fields
+            .map(|(name, value)| match value.trim().parse::<i64>() {
+                Ok(number) => (name.to_owned(), toml::Value::from(number)),
+                Err(_) => (name.to_owned(), value.trim().into()),
+            })
+            .collect::<toml::Table>()
+            .try_into()
+            .map_err(|error| wrong(error.to_string().trim()))?;
+        if header.expect == Expect::Pass {
+            return Err(wrong("Expect: fail, or crash").into());
+        }
+        let suffix = match header.tree {
+            Tree::Kernel => ".c",
+            Tree::Module => ".rs",
         };
         let touched = series::touched(text);
         if touched.is_empty() || touched.iter().any(|f| !f.ends_with(suffix)) {
-            return Err(wrong(format!("it must change {suffix} files and nothing else")).into());
+            return Err(wrong(&format!("it must change {suffix} files and nothing else")).into());
         }
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Mutant {
             name: name.into_owned(),
             patch: patch.to_owned(),
-            what: header.first().map_or("", |l| l.trim()).to_owned(),
-            test: needed("Test")?.to_owned(),
-            on: needed("Kernel")?.to_owned(),
-            cpus: needed("Cpus")?
-                .parse()
-                .map_err(|_| wrong("Cpus: not a number".into()))?,
-            expect: match needed("Expect")? {
-                "fail" => Expect::Fail,
-                "crash" => Expect::Crash,
-                other => return Err(wrong(format!("Expect: {other}")).into()),
-            },
-            tree,
+            what: lines().next().unwrap_or("").trim().to_owned(),
+            header,
         })
     }
 
     /// The run of its test, which passes without the mutant.
     fn run(&self, list: &List) -> Result<(Group, Test)> {
-        let mut named = list.test.iter().filter(|e| e.name == self.test).peekable();
-        let is_entry = named.peek().is_some();
-        let fits = |e: &&Entry| {
-            e.kernels.contains(&self.on)
+        let Header {
+            test,
+            kernel: on,
+            cpus,
+            ..
+        } = &self.header;
+        let named = || list.test.iter().filter(|e| e.name == *test);
+        let entry = named().find(|e| {
+            e.kernels.contains(on)
                 && e.expect == Expect::Pass
                 && e.emulator == emulator::Kind::Patched
+        });
+        let command = Entry {
+            timeout: 300,
+            ..Entry::new(test, test)
         };
-        let entry = match named.find(fits) {
-            Some(entry) => entry.clone(),
-            None if is_entry => {
-                let (name, test, on) = (&self.name, &self.test, &self.on);
-                let what = format!("{name}: no test \"{test}\" of the list must pass on {on}");
-                return Err(Failure::new(what)
-                    .next("give \"Test:\" or \"Kernel:\" another value in its header")
-                    .into());
-            }
-            None => Entry {
-                timeout: 300,
-                ..Entry::new(&self.test, &self.test)
-            },
-        };
-        Ok(Test::of(&entry, &self.on, kernel::Kind::Patched, self.cpus))
+        if entry.is_none() && named().next().is_some() {
+            let what = format!("{}: no \"{test}\" of the list must pass on {on}", self.name);
+            return Err(Failure::new(what)
+                .next("give \"Test:\" or \"Kernel:\" another value in its header")
+                .into());
+        }
+        let entry = entry.unwrap_or(&command);
+        Ok(Test::of(entry, on, kernel::Kind::Patched, *cpus))
     }
 
     /// What its test's machine is made of, given what it is made of without the mutant.
     fn parts(&self, lab: &Lab, without: &Parts) -> Result<Parts> {
-        match self.tree {
+        match self.header.tree {
             Tree::Kernel => Ok(Parts {
                 kernel: self.kernel(lab, &without.kernel)?,
                 ..without.clone()
@@ -242,8 +244,8 @@ impl Judged {
         Judged {
             name: mutant.name.clone(),
             what: mutant.what.clone(),
-            test: mutant.test.clone(),
-            kernel: mutant.on.clone(),
+            test: mutant.header.test.clone(),
+            kernel: mutant.header.kernel.clone(),
             killed: found == Found::Killed,
             how,
         }
@@ -400,7 +402,7 @@ fn boot(mutant: &Mutant, session: &Session) -> Result<(Found, String)> {
             test = seen;
         }
     })?;
-    let (found, how) = judge(mutant.expect, &test, &outcome.end, &outcome.splats);
+    let (found, how) = judge(mutant.header.expect, &test, &outcome.end, &outcome.splats);
     Ok(match (found, outcome.failure()) {
         (Found::Invalid, Some(failure)) => (found, format!("{how}: {failure}")),
         _ => (found, how),
@@ -409,32 +411,22 @@ fn boot(mutant: &Mutant, session: &Session) -> Result<(Found, String)> {
 
 fn shown(all: &[Record<Judged>]) -> String {
     let rows = all.iter().map(|Record { result: judged, .. }| {
-        let how = judged
-            .how
-            .lines()
-            .take(if judged.killed { 1 } else { usize::MAX });
-        let how = how.collect::<Vec<_>>().join("\n");
         vec![
             judged.name.clone(),
             judged.test.clone(),
             judged.kernel.clone(),
-            format!("{}: {how}\n{}", judged.word(), judged.what),
+            format!("{}: {}\n{}", judged.word(), judged.how, judged.what),
         ]
     });
     let killed = all.iter().filter(|r| r.result.killed).count();
-    format!(
-        "{}\n{killed} of {} mutants were noticed",
-        table(
-            &[
-                "mutant",
-                "test",
-                "kernel",
-                "what came of it, and what it breaks"
-            ],
-            rows
-        ),
-        all.len()
-    )
+    let head = [
+        "mutant",
+        "test",
+        "kernel",
+        "what came of it, and what it breaks",
+    ];
+    let (table, count) = (table(&head, rows), all.len());
+    format!("{table}\n{killed} of {count} mutants were noticed")
 }
 
 #[cfg(test)]
@@ -456,12 +448,15 @@ mod tests {
         assert_eq!(mutant.name, "save-path");
         assert_eq!(mutant.what, "It breaks a thing.");
         assert_eq!(
-            (mutant.test.as_str(), mutant.on.as_str()),
+            (mutant.header.test.as_str(), mutant.header.kernel.as_str()),
             ("switch", "lazy")
         );
-        assert_eq!((mutant.cpus, mutant.expect), (2, Expect::Fail));
+        assert_eq!(
+            (mutant.header.cpus, mutant.header.expect),
+            (2, Expect::Fail)
+        );
         let crash = header.replace("fail", "crash");
-        assert_eq!(parse(&crash, DIFF).unwrap().expect, Expect::Crash);
+        assert_eq!(parse(&crash, DIFF).unwrap().header.expect, Expect::Crash);
     }
 
     #[test]
@@ -472,7 +467,9 @@ mod tests {
             let error = parse(&rest, DIFF).err().unwrap().to_string();
             assert!(error.contains(line.split(':').next().unwrap()), "{error}");
         }
-        assert!(parse(&header.replace("fail", "win"), DIFF).is_err());
+        for (old, new) in [("fail", "win"), ("fail", "pass"), ("2", "two")] {
+            assert!(parse(&header.replace(old, new), DIFF).is_err());
+        }
         // A header file would rebuild the whole kernel.
         assert!(parse(header, &DIFF.replace("x86.c", "x86.h")).is_err());
         assert!(parse(header, "").is_err());

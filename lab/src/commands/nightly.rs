@@ -13,10 +13,12 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::base::files::write_json;
-use crate::base::layout::{Choices, Lab};
-use crate::base::step::Step;
-use crate::base::table::table;
+use crate::base::{
+    files::write_json,
+    layout::{Choices, Lab},
+    step::Step,
+    table::table,
+};
 
 /// Each part's name, and what the lab is told to do.
 const PARTS: [(&str, &[&str]); 4] = [

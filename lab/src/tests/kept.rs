@@ -11,8 +11,7 @@ use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::base::files::write_json;
-use crate::base::layout::Lab;
+use crate::base::{files::write_json, layout::Lab};
 
 /// A result, and what it was found with; for anything else it is worth nothing.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -8,9 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::base::failure::Failure;
-use crate::build::emulator;
-use crate::build::kernel;
-use crate::build::module;
+use crate::build::{emulator, kernel, module};
 use crate::machine::words::quoted;
 
 /// selftests/list.toml, or a list that a command makes.

@@ -6,8 +6,7 @@ use std::sync::Mutex;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::base::files::write_json;
-use crate::base::layout::Lab;
+use crate::base::{files::write_json, layout::Lab};
 use crate::tests::verdict::Verdict;
 
 /// One result, by the name that the reports have for it.

@@ -34,7 +34,8 @@ fn nothing<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Failure {
 ///
 /// * a part of a row's name: "switch: lazy";
 /// * or a program: "xfd_switch_test";
-/// * or one of both and, after a slash, one test of the program: "switch/lose_nothing.preempt".
+/// * or one of both and, after a slash, a test of the program: "switch/move.armed.preempt", or
+///   "switch/preempt" for each with this last part.
 pub fn tests<'a>(
     words: &[String],
     all: Machines,
@@ -89,13 +90,16 @@ fn only(part: &str, tests: Vec<(Group, Test)>) -> Vec<(Group, Test)> {
     for (group, test) in tests {
         let words: Vec<&str> = test.entry.command.split_whitespace().collect();
         let script = test.entry.command.contains([';', '&', '|', '\n']);
-        if part.is_empty() || script || words.contains(&"-t") {
+        let picked = ["-t", "-r"].iter().any(|option| words.contains(option));
+        if part.is_empty() || script || picked {
             continue;
         }
         let mut entry = test.entry.clone();
         let (program, rest) = words.split_first().unwrap_or((&"", &[]));
         entry.name = format!("{}/{part}", entry.name);
-        entry.command = format!("{program} -t {} {}", quoted(part), rest.join(" "));
+        // kselftest_harness.h's options for a test's full name, and for its last part.
+        let option = if part.contains('.') { "-r" } else { "-t" };
+        entry.command = format!("{program} {option} {} {}", quoted(part), rest.join(" "));
         entry.command.truncate(entry.command.trim_end().len());
         entry.only = Some(part.to_owned());
         found.push(Test::of(&entry, &test.on, group.kernel, group.cpus));
@@ -166,16 +170,18 @@ mod tests {
     #[test]
     fn one_test_of_a_program_is_its_argument() {
         let run = |on: &str| {
-            format!("switch/a.b: {on}, 1 CPU = xfd_switch_test -t 'a.b' --expect=attached")
+            format!("switch/a.b: {on}, 1 CPU = xfd_switch_test -r 'a.b' --expect=attached")
         };
         let both = [run("eager"), run("lazy")];
         assert_eq!(selected(&["switch/a.b"]).unwrap(), both);
         assert_eq!(selected(&["xfd_switch_test/a.b"]).unwrap(), both);
+        let each = selected(&["switch: lazy/b"]).unwrap().concat();
+        assert!(each.ends_with("xfd_switch_test -t 'b' --expect=attached"));
         assert_eq!(selected(&["switch: lazy/a.b"]).unwrap(), [run("lazy")]);
         // A negative control when it is asked for.
         assert_eq!(
             selected(&["switch: stock/a.b"]).unwrap(),
-            ["switch/a.b: stock, 1 CPU (must fail) = xfd_switch_test -t 'a.b'"]
+            ["switch/a.b: stock, 1 CPU (must fail) = xfd_switch_test -r 'a.b'"]
         );
     }
 

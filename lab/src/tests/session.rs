@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::base::layout::Lab;
-use crate::base::stamp::Fingerprint;
-use crate::build::emulator;
-use crate::build::kernel::{self, Kernel};
-use crate::build::kmod;
-use crate::build::module;
-use crate::build::selftests;
-use crate::machine::run::{self as machine, Machine, Outcome};
-use crate::machine::words;
-use crate::tests::list::{script, strategies, Group, Test};
-use crate::tests::results::Row;
-use crate::tests::verdict::Seen;
-use crate::tests::watch::Watch;
+use crate::base::{layout::Lab, stamp::Fingerprint};
+use crate::build::{
+    emulator,
+    kernel::{self, Kernel},
+    kmod, module, selftests,
+};
+use crate::machine::{
+    run::{self as machine, Machine, Outcome},
+    words,
+};
+use crate::tests::{
+    list::{script, strategies, Group, Test},
+    results::Row,
+    verdict::Seen,
+    watch::Watch,
+};
 
 /// What the machine of a group is made of.
 #[derive(Clone)]

@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::run::{End, Outcome};
-use crate::tests::ktap::Ktap;
-use crate::tests::list::{Entry, Expect};
+use crate::tests::{
+    ktap::Ktap,
+    list::{Entry, Expect},
+};
 
 /// What is known about a test of a machine.
 #[derive(Clone, Debug, Default)]

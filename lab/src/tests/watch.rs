@@ -2,11 +2,15 @@
 //! Follows the tests of one machine: whose output is whose, which splat came in which test, and
 //! what is to be said of those that a crash kept from running.
 
-use crate::machine::console::{message, Lines, Severity};
-use crate::machine::run::{End, Outcome, Told};
-use crate::tests::list::{strategies, Group, Test};
-use crate::tests::results::Row;
-use crate::tests::verdict::{judge, Seen, Verdict};
+use crate::machine::{
+    console::{message, Lines, Severity},
+    run::{End, Outcome, Told},
+};
+use crate::tests::{
+    list::{strategies, Group, Test},
+    results::Row,
+    verdict::{judge, Seen, Verdict},
+};
 
 /// A test of the machine, followed.
 struct Followed<'a> {
@@ -227,13 +231,14 @@ mod tests {
         Outcome::test(end)
     }
 
+    fn named(name: &str) -> (Group, Vec<Test>) {
+        let mut all = machines(&list()).into_iter();
+        all.find(|(g, _)| g.name() == name).unwrap()
+    }
+
     #[test]
     fn a_crash_fails_the_running_and_the_remaining_tests_by_name() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "patched kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("patched kernel, 1 CPU");
         let mut watch = Watch::new(tests);
         assert!(watch
             .told(Told::Mark(&format!("test {}", tests[0].id)))
@@ -256,11 +261,7 @@ mod tests {
 
     #[test]
     fn a_splat_fails_the_test_in_which_it_came_and_no_other() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "patched kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("patched kernel, 1 CPU");
         let mut watch = Watch::new(tests);
         let mut rows = Vec::new();
         for (i, test) in tests.iter().enumerate() {
@@ -292,11 +293,7 @@ mod tests {
 
     #[test]
     fn a_splat_outside_of_the_tests_fails_the_machine() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "debug kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("debug kernel, 1 CPU");
         let last =
             |watch: &mut Watch, outcome: &Outcome| watch.finish(outcome, group).pop().unwrap().0;
         let mut watch = Watch::new(tests);
@@ -331,11 +328,7 @@ mod tests {
 
     #[test]
     fn a_module_that_does_not_unload_fails() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "patched kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("patched kernel, 1 CPU");
         let mut watch = Watch::new(tests);
         watch.told(Told::Mark("loaded xinuse"));
         watch.told(Told::Mark("failed rmmod xfd_switch: in use"));
