@@ -113,8 +113,13 @@ fn only(part: &str, tests: Vec<(Group, Test)>) -> Vec<(Group, Test)> {
 fn unknown(word: &str, all: &Machines, on_host: &[&str]) -> Failure {
     let mut names: Vec<String> = Vec::new();
     for test in all.values().flatten() {
-        let first = programs(&test.entry.command).find(|p| !p.is_empty());
-        let name = format!("{} ({})", test.entry.name, first.unwrap_or_default());
+        let is_program = |word: &&str| {
+            word.contains('_') && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let name = match programs(&test.entry.command).find(is_program) {
+            Some(program) => format!("{} ({program})", test.entry.name),
+            None => test.entry.name.clone(),
+        };
         if !names.contains(&name) {
             names.push(name);
         }
