@@ -6,11 +6,11 @@
 LAB := build/lab/release/lab
 
 # Absent variables are empty ones; the lab knows.
-export SETUP JOBS KDIR KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
+export SETUP JOBS KDIR KERNEL KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run check check-debug upstream mutants bisect nightly module kernel emulator boot docs clean distclean lab
+.PHONY: help run check check-debug upstream mutants bisect nightly fits module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -22,6 +22,7 @@ help:		## This text
 	@echo "  SETUP=no           install nothing; say what is missing"
 	@echo "  JOBS=N             parallel jobs [number of CPUs]"
 	@echo "  KDIR=DIR           make module: build against this prepared kernel instead"
+	@echo "  KERNEL=SERIES      the kernel series [7.3, the only one that patches/linux is for]"
 	@echo "  KERNEL_SOURCE=FILE an archive to use instead of fetching linux-source"
 	@echo "  EMULATOR_SOURCE=FILE  an archive to use instead of fetching Bochs"
 	@echo "  DOWNLOADS=DIR      where downloads are kept [~/.cache/xfd_switch/downloads]"
@@ -51,6 +52,9 @@ bisect: lab	## Build and boot the kernel after each patch of the host series
 
 nightly: lab	## check-debug, mutants, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
+
+fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the host series
+	@$(LAB) fits
 
 module: lab	## Build the module (default)
 	@$(LAB) build module

@@ -24,6 +24,9 @@ pub struct Choices {
     /// A prepared kernel build directory to build the module against
     #[arg(long, env = "KDIR", global = true, hide_env_values = true)]
     pub kdir: Option<PathBuf>,
+    /// The kernel series, which must be the one that patches/linux is for
+    #[arg(long, env = "KERNEL", global = true, hide_env_values = true)]
+    pub series: Option<String>,
     /// A kernel source archive (.deb or .tar.*) of your own instead of the download
     #[arg(long, env = "KERNEL_SOURCE", global = true, hide_env_values = true)]
     pub kernel_source: Option<PathBuf>,

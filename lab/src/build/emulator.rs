@@ -60,7 +60,10 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     let pristine = source::emulator(lab)?;
     let dir = lab.at("build/bochs").join(kind.name());
     let program = dir.join("bochs");
-    let patches = lab.at("patches/bochs");
+    let patches = match kind {
+        Kind::Patched => series::patches(&lab.at("patches/bochs"))?,
+        Kind::Unpatched => Vec::new(),
+    };
     let stamp_name = format!("emulator-{}", kind.name());
     let mut print = Fingerprint::new("emulator")
         .text("source", &pristine.sha256)
@@ -69,8 +72,8 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
             "compiler",
             &ask(Command::new("g++").arg("--version")).unwrap_or_default(),
         );
-    if kind == Kind::Patched {
-        print = series::fingerprint(print, &patches)?;
+    for patch in &patches {
+        print = print.file(patch)?;
     }
     let print = print.finish();
     if stamp::fresh(lab, &stamp_name, &print, &[&program]) {
@@ -84,18 +87,7 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
         &format!("building the emulator ({})", kind.name()),
     )?
     .next("mend what the log shows (the series is patches/bochs), then run the same command again");
-    let none = lab.at("build/bochs/no-series");
-    series::keep_in_step(
-        lab,
-        &mut step,
-        &pristine.dir,
-        &dir,
-        if kind == Kind::Patched {
-            &patches
-        } else {
-            &none
-        },
-    )?;
+    series::keep_in_step(lab, &mut step, &pristine, &dir, &patches)?;
     let configured = dir.join(".lab.configure");
     let wanted = CONFIGURE.join(" ");
     if !fs::read_to_string(&configured).is_ok_and(|c| c == wanted) || !dir.join("Makefile").exists()

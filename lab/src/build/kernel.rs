@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 
@@ -99,9 +100,13 @@ pub fn series_dir(lab: &Lab) -> PathBuf {
 /// The source tree of a kernel, unpacked and in step with the series; no kernel is built.
 pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     let pristine = source::kernel(lab)?;
-    if kind == Kind::Stock {
+    if kind == Kind::Stock && pristine.pinned {
         return Ok(pristine.dir);
     }
+    // A source that nobody has tried must take the series before anything is built from it, the stock
+    // kernel included, which may be built at the same time by another thread.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let tree = lab.at("build/linux/patched-source");
     let print = series::fingerprint(
         Fingerprint::new("series").text("source", &pristine.sha256),
@@ -111,11 +116,16 @@ pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     if !stamp::fresh(lab, "linux-series", &print, &[&tree]) {
         stamp::forget(lab, "linux-series")?;
         let mut step = Step::begin(lab, "linux-series", "applying patches/linux")?;
-        series::keep_in_step(lab, &mut step, &pristine.dir, &tree, &series_dir(lab))?;
+        let patches = series::patches(&series_dir(lab))?;
+        series::keep_in_step(lab, &mut step, &pristine, &tree, &patches)?;
         stamp::record(lab, "linux-series", &print)?;
         step.done();
     }
-    Ok(tree)
+    Ok(if kind == Kind::Stock {
+        pristine.dir
+    } else {
+        tree
+    })
 }
 
 /// Builds a kernel and its modules, unless that is done.

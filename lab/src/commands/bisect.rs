@@ -22,7 +22,7 @@ use crate::build::kernel::{self, Kernel};
 use crate::build::packages;
 use crate::build::selftests;
 use crate::build::series;
-use crate::machine::run::{self as machine, End, Machine};
+use crate::machine::{self, End, Machine};
 
 /// What must pass on each.
 const TEST: &str = "amx_test";

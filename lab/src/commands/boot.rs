@@ -14,9 +14,8 @@ use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
 use crate::build::selftests;
-use crate::machine::console::Severity;
-use crate::machine::run::{self as machine, End, Machine, Told};
 use crate::machine::words::{self, quoted};
+use crate::machine::{self, End, Machine, Severity, Told};
 
 #[derive(clap::Args)]
 pub struct Options {

@@ -11,7 +11,7 @@ use crate::base::files;
 use crate::base::interrupt::Interrupted;
 use crate::base::layout::{Choices, Lab};
 use crate::build::{emulator, kernel, module, packages, selftests, source};
-use crate::commands::{bisect, boot, check, edit, mutants, nightly, run, upstream};
+use crate::commands::{bisect, boot, check, edit, fits, mutants, nightly, run, upstream};
 
 #[derive(Parser)]
 #[command(
@@ -53,6 +53,9 @@ enum Command {
     /// Do all that takes long: check --debug, mutants, bisect and upstream; prints a table and writes
     /// build/report/nightly.json
     Nightly,
+    /// Say of each patch of the host series whether a kernel source (KERNEL_SOURCE, an archive or a
+    /// tree) takes it; nothing is built
+    Fits,
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
     Kernel(edit::Command),
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         "SETUP",
         "JOBS",
         "KDIR",
+        "KERNEL",
         "KERNEL_SOURCE",
         "EMULATOR_SOURCE",
         "DOWNLOADS",
@@ -110,6 +114,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     let lab = Lab::open(cli.choices)?;
+    source::check_kernel(&lab)?;
     match cli.command {
         Command::Setup => {
             lab.lock()?;
@@ -132,6 +137,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Mutants(options) => return status(mutants::run(&lab, &options)),
         Command::Bisect => return status(bisect::run(&lab)),
         Command::Nightly => return status(nightly::run(&lab)),
+        Command::Fits => return status(fits::run(&lab)),
         Command::Kernel(command) => return edit::run(&lab, &command),
         Command::Clean => {
             lab.lock()?;

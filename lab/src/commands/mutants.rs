@@ -26,7 +26,7 @@ use crate::build::{
     kernel::{self, Kernel},
     module, packages, series,
 };
-use crate::machine::run::{End, Outcome};
+use crate::machine::{End, Outcome};
 use crate::tests::{
     kept::{Kept, Record},
     ktap::Ktap,

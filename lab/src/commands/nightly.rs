@@ -91,6 +91,7 @@ fn pass_on(choices: &Choices, command: &mut Command) {
         ("SETUP", text(&choices.setup)),
         ("JOBS", text(&choices.jobs)),
         ("KDIR", path(&choices.kdir)),
+        ("KERNEL", text(&choices.series)),
         ("KERNEL_SOURCE", path(&choices.kernel_source)),
         ("EMULATOR_SOURCE", path(&choices.emulator_source)),
         ("DOWNLOADS", path(&choices.downloads)),

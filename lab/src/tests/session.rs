@@ -12,10 +12,7 @@ use crate::build::{
     kernel::{self, Kernel},
     kmod, module, selftests,
 };
-use crate::machine::{
-    run::{self as machine, Machine, Outcome},
-    words,
-};
+use crate::machine::{self, words, Machine, Outcome};
 use crate::tests::{
     list::{script, strategies, Group, Test},
     results::Row,

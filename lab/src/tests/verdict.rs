@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::run::{End, Outcome};
+use crate::machine::{End, Outcome};
 use crate::tests::{
     ktap::Ktap,
     list::{Entry, Expect},

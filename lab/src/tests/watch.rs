@@ -3,8 +3,8 @@
 //! what is to be said of those that a crash kept from running.
 
 use crate::machine::{
-    console::{message, Lines, Severity},
-    run::{End, Outcome, Told},
+    console::{message, Lines},
+    End, Outcome, Severity, Told,
 };
 use crate::tests::{
     list::{strategies, Group, Test},
