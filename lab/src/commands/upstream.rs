@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
@@ -183,9 +183,21 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         tests.for_each(|(test, _)| kept.forget(&test.id));
     }
     let composing = Mutex::new(());
-    for ended in two_at_a_time(&columns, |column| column.fill(lab, &kept, &composing)) {
-        ended?;
-    }
+    let ended = two_at_a_time(&columns, |column| {
+        column.fill(&kept, |tests, tell| {
+            let session = {
+                // One machine is composed at a time.
+                let _one = composing.lock().unwrap_or_else(|e| e.into_inner());
+                lab.lock()?;
+                let (name, group) = (format!("upstream-{}", column.name), column.group.clone());
+                let session = Session::compose(lab, &name, group, tests.to_vec(), &column.parts)?;
+                lab.unlock();
+                session
+            };
+            Ok(session.run(tell)?.console)
+        })
+    });
+    ended.into_iter().collect::<Result<()>>()?;
     let programs = names
         .iter()
         .map(|name| Program::new(name, &columns, &limits, &kept));
@@ -271,8 +283,12 @@ impl Column {
     }
 
     /// Runs programs until each has a result: many in one boot, and after a crash or a hang the rest
-    /// in a new one. One machine is composed at a time.
-    fn fill(&self, lab: &Lab, kept: &Kept<Ran>, composing: &Mutex<()>) -> Result<()> {
+    /// in a new one. `boot` returns where the machine's console is.
+    fn fill(
+        &self,
+        kept: &Kept<Ran>,
+        boot: impl Fn(&[Test], &mut dyn FnMut(Row, Option<Seen>)) -> Result<PathBuf>,
+    ) -> Result<()> {
         loop {
             let tests = self.tests.iter();
             let (todo, prints): (Vec<Test>, Vec<String>) = tests
@@ -282,24 +298,16 @@ impl Column {
             if todo.is_empty() {
                 return Ok(());
             }
-            let session = {
-                let _one = composing.lock().unwrap_or_else(|e| e.into_inner());
-                lab.lock()?;
-                let (name, group) = (format!("upstream-{}", self.name), self.group.clone());
-                let session = Session::compose(lab, &name, group, todo, &self.parts)?;
-                lab.unlock();
-                session
-            };
             let (mut done, mut said, mut saved) = (0, Vec::new(), Ok(()));
-            let outcome = session.run(&mut |row, seen| {
-                let at = session.tests.iter().position(|t| t.id == row.name);
+            let console = boot(&todo, &mut |row, seen| {
+                let at = todo.iter().position(|t| t.id == row.name);
                 let (Some(i), Some(seen)) = (at, seen.filter(|s| s.began)) else {
                     said.extend(row.said);
                     return;
                 };
                 let ran = Ran::new(row.verdict, &seen);
                 done += 1;
-                let (count, name) = (session.tests.len(), &session.tests[i].entry.name);
+                let (count, name) = (todo.len(), &todo[i].entry.name);
                 eprintln!("lab: {}: {done}/{count} {name}: {}", self.name, ran.words());
                 if let Err(error) = kept.keep(&row.name, &prints[i], ran) {
                     saved = Err(error);
@@ -311,7 +319,7 @@ impl Column {
                 said.dedup();
                 return Err(Failure::new(what)
                     .details(said)
-                    .log(&outcome.console)
+                    .log(&console)
                     .next("the console log says how far the machine came")
                     .into());
             }
@@ -560,6 +568,63 @@ mod tests {
             (row.verdict, row.said.concat()),
             (Verdict::Skip, "too big".into())
         );
+    }
+
+    #[test]
+    fn after_a_crash_the_rest_runs_in_a_new_boot_and_nothing_runs_twice() {
+        let limits: Limits = toml::from_str("timeout = 1\ncpus = 1\nmemory = 1\n").unwrap();
+        let test = |name| Test::of(&limits.entry(name), "lazy", kernel::Kind::Patched, 1);
+        let path = PathBuf::new;
+        let column = Column {
+            name: "lazy".into(),
+            group: test("a").0,
+            parts: Parts {
+                emulator: path(),
+                kernel: kernel::Kernel {
+                    source: path(),
+                    objects: path(),
+                },
+                module: None,
+                programs: Vec::new(),
+                added: Vec::new(),
+                pace: 1,
+            },
+            tests: ["a", "b", "c"].map(|n| (test(n).1, n.to_owned())).to_vec(),
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Lab::at_root(dir.path(), Default::default()).unwrap();
+        let boots = Mutex::new(Vec::new());
+        // The second program of each machine crashes it.
+        let boot = |tests: &[Test], tell: &mut dyn FnMut(Row, Option<Seen>)| {
+            let names: Vec<&str> = tests.iter().map(|t| t.entry.name.as_str()).collect();
+            boots.lock().unwrap().push(names.concat());
+            for (i, test) in tests.iter().enumerate() {
+                let verdict = [Verdict::Pass, Verdict::Crash][i.min(1)];
+                let seen = Seen {
+                    began: i < 2,
+                    ..Seen::default()
+                };
+                tell(Row::new(&test.id, verdict, Vec::new()), Some(seen));
+            }
+            tell(Row::new("boots", Verdict::Fail, Vec::new()), None);
+            Ok(path())
+        };
+        column.fill(&Kept::open(&lab, "x"), boot).unwrap();
+        assert_eq!(*boots.lock().unwrap(), ["abc", "c"]);
+        let kept = Kept::open(&lab, "x");
+        column.fill(&kept, boot).unwrap();
+        assert_eq!(boots.lock().unwrap().len(), 2);
+        let result = |name| column.result(name, &kept).unwrap().result.result;
+        assert_eq!(result("b"), Verdict::Crash);
+        assert_eq!((result("a"), result("c")), (Verdict::Pass, Verdict::Pass));
+
+        // A machine that runs nothing is an error, in its own words.
+        let none = |_: &[Test], tell: &mut dyn FnMut(Row, Option<Seen>)| {
+            tell(Row::new("x", Verdict::Fail, vec!["no room".into()]), None);
+            Ok(path())
+        };
+        let error = column.fill(&Kept::open(&lab, "y"), none).unwrap_err();
+        assert!(error.to_string().contains("no room"));
     }
 
     #[test]
