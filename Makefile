@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run figures check check-debug check-fresh upstream mutants bisect fits module kernel emulator boot docs clean distclean lab
+.PHONY: help run figures check check-debug check-fresh upstream mutants bisect nightly fits module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -58,6 +58,9 @@ mutants: lab	## Break each synchronisation point of the host series; a test must
 
 bisect: lab	## Build and boot the kernel after each patch of the host series
 	@$(LAB) bisect
+
+nightly: lab	## check-debug, mutants, bisect and upstream, whatever of it is not done yet
+	@$(LAB) nightly
 
 fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the host series
 	@$(LAB) fits

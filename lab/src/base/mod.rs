@@ -12,3 +12,4 @@ pub mod lock; // one lab builds at a time
 pub mod parallel; // several things side by side
 pub mod stamp; // what was built from what, so that it is not built again
 pub mod step; // one piece of work: its log, its progress, its failure
+pub mod table; // a table for the terminal

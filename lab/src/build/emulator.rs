@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
+use serde::Deserialize;
 
 use crate::base::files;
 use crate::base::layout::Lab;
@@ -16,8 +17,10 @@ use crate::build::series;
 use crate::build::source;
 
 /// The two that are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
 pub enum Emulator {
+    #[default]
     Patched,
     Unpatched,
 }

@@ -13,3 +13,4 @@ pub mod selftests; // the programs that run inside
 pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources
 pub mod toolchain; // clang, rustc and bindgen for kernels and modules
+pub mod upstream; // the kernel tree's own KVM selftests

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use crate::base::failure::Failure;
 use crate::base::files;
@@ -15,10 +16,13 @@ use crate::base::step::Step;
 use crate::build::kernel::Kernel;
 use crate::build::toolchain;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    #[default]
+    #[serde(rename = "module")]
     Shipped,
     /// Built with XFD_BROKEN=1: a negative control.
+    #[serde(rename = "module-broken")]
     Broken,
 }
 

@@ -14,6 +14,7 @@ use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
 use crate::build::selftests;
+use crate::machine::words::{self, quoted};
 use crate::machine::{self, End, Machine, Severity, Told};
 
 #[derive(clap::Args)]
@@ -120,34 +121,13 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
         added,
         cpus: options.cpus,
         memory: options.memory,
-        parameters: workaround_parameters(options.emulator_unpatched, &options.params),
-        without: workarounds(options.emulator_unpatched, &options.without),
+        parameters: words::parameters(options.emulator_unpatched, &options.params),
+        without: words::lacking(options.emulator_unpatched, &options.without),
         command: script(&options.command),
         timeout: Duration::from_secs(options.timeout),
         silence: Duration::from_secs(options.silence),
     };
     boot(lab, &machine, options.console)
-}
-
-/// What the unpatched emulator must not offer, for a kernel to boot on it and run KVM.
-pub fn workarounds(unpatched: bool, without: &str) -> String {
-    let mut all: Vec<&str> = without.split(',').filter(|f| !f.is_empty()).collect();
-    if unpatched {
-        all.extend(
-            ["la57", "pku"]
-                .iter()
-                .filter(|f| !without.split(',').any(|w| w == **f)),
-        );
-    }
-    all.join(",")
-}
-
-/// The kernel's parameters, with those that the unpatched emulator needs.
-pub fn workaround_parameters(unpatched: bool, params: &str) -> String {
-    match unpatched {
-        true => format!("kvm_intel.enable_apicv=0 {params}"),
-        false => params.to_owned(),
-    }
 }
 
 fn own(path: &std::path::Path) -> Result<PathBuf> {
@@ -215,11 +195,6 @@ fn script(words: &[String]) -> String {
     }
 }
 
-/// A word as sh needs it.
-pub fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,11 +215,5 @@ mod tests {
             .output()
             .unwrap();
         assert_eq!(out.stdout, b"it's|a b|$x|");
-    }
-
-    #[test]
-    fn workarounds_are_for_the_unpatched_emulator_only() {
-        assert_eq!(workarounds(false, "xfd"), "xfd");
-        assert_eq!(workarounds(true, "la57"), "la57,pku");
     }
 }

@@ -14,7 +14,7 @@ use crate::base::layout::Lab;
 use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
-use crate::commands::{bisect, boot, check, edit, figures, fits, mutants, run, upstream};
+use crate::commands::{bisect, boot, check, edit, figures, fits, mutants, nightly, run, upstream};
 
 #[derive(Parser)]
 #[command(
@@ -56,6 +56,9 @@ enum Command {
     Mutants(mutants::Options),
     /// Build and boot the kernel after each patch of the host series
     Bisect,
+    /// Do all that takes long: check --debug, mutants, bisect and upstream; prints a table and writes
+    /// build/report/nightly.json
+    Nightly,
     /// Say of each patch of the host series whether a kernel source (KERNEL_SOURCE, an archive or a
     /// tree) takes it; nothing is built
     Fits,
@@ -136,13 +139,12 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         Command::Run => run::run(&lab)?,
         Command::Figures => figures::run(&lab)?,
-        Command::Check(options) => return Ok(if check::run(&lab, &options)? { 0 } else { 1 }),
-        Command::Upstream(options) => {
-            return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })
-        }
-        Command::Mutants(options) => return Ok(if mutants::run(&lab, &options)? { 0 } else { 1 }),
-        Command::Bisect => return Ok(if bisect::run(&lab)? { 0 } else { 1 }),
-        Command::Fits => return Ok(if fits::run(&lab)? { 0 } else { 1 }),
+        Command::Check(options) => return status(check::run(&lab, &options)),
+        Command::Upstream(options) => return status(upstream::run(&lab, &options)),
+        Command::Mutants(options) => return status(mutants::run(&lab, &options)),
+        Command::Bisect => return status(bisect::run(&lab)),
+        Command::Nightly => return status(nightly::run(&lab)),
+        Command::Fits => return status(fits::run(&lab)),
         Command::Kernel(command) => return edit::run(&lab, &command),
         Command::Clean => {
             lab.lock()?;
@@ -159,6 +161,17 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// The exit code of a command that says whether all is well.
+fn status(well: Result<bool>) -> Result<u8> {
+    Ok(if well? { 0 } else { 1 })
+}
+
+/// Whether `lab` takes these arguments.
+#[cfg(test)]
+pub fn parses(arguments: &[&str]) -> bool {
+    Cli::try_parse_from(["lab"].iter().chain(arguments)).is_ok()
 }
 
 fn build(lab: &Lab, what: What) -> Result<()> {

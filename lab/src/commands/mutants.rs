@@ -12,153 +12,191 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::failure::{self, Failure};
-use crate::base::files::write_json;
-use crate::base::interrupt;
-use crate::base::layout::Lab;
-use crate::base::parallel::side_by_side;
-use crate::base::stamp::{self, Fingerprint};
-use crate::build::copy;
-use crate::build::emulator::{self, Emulator};
-use crate::build::kernel::{self, Kernel};
-use crate::build::kmod;
-use crate::build::module;
-use crate::build::packages;
-use crate::build::selftests;
-use crate::build::series;
-use crate::commands::check;
-use crate::machine::{self, End, Machine};
-use crate::tests::list::{self, EmulatorName, Entry, Group, Guest, List, ModuleName};
-use crate::tests::verdict::{failed_itself, Verdict};
-use crate::tests::watch::{Seen, Watch};
+use crate::base::{
+    failure::{self, Failure},
+    files::write_json,
+    interrupt,
+    layout::Lab,
+    parallel::side_by_side,
+    stamp::Fingerprint,
+    table::table,
+};
+use crate::build::{
+    copy,
+    emulator::Emulator,
+    kernel::{self, Kernel},
+    module, packages,
+    plan::{self, Product},
+    series,
+};
+use crate::machine::{End, Outcome};
+use crate::tests::{
+    kept::{Kept, Record},
+    ktap::Ktap,
+    list::{Entry, Expect, Group, List, Test},
+    results::Row,
+    select,
+    session::{print_of, Parts, Session},
+    verdict::{Seen, Verdict, KILLED, SKIPPED},
+};
 
 #[derive(clap::Args)]
 pub struct Options {
     /// Only mutants whose names contain one of these words
+    #[arg(value_name = "NAME")]
     only: Vec<String>,
     /// Run them again, even where there is a result already
     #[arg(long)]
     again: bool,
 }
 
-/// How a mutant must be noticed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Expect {
-    /// By the test itself: it fails.
-    Fail,
-    /// By the kernel: a splat or a panic.
-    Crash,
-}
+const MUTANTS: &str = "selftests/mutants";
 
 /// What a mutant's patch is for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
 enum Tree {
+    #[default]
     Kernel,
     Module,
 }
 
-/// One patch, and what its header says:
-///
-/// ```text
-/// One sentence that says what is broken.
-///
-/// Test: the name of an entry of selftests/list.toml, or a command
-/// Kernel: a strategy, or "unloaded"
-/// Cpus: 2
-/// Expect: fail, or crash
-/// Tree: kernel (default), or module
-/// ```
+/// What a patch's header says, after one sentence that says what is broken.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Header {
+    /// The name of an entry of selftests/list.toml, or a command.
+    test: String,
+    /// A strategy, or "unloaded".
+    kernel: String,
+    cpus: u32,
+    /// What must: the test fail, or the kernel crash (a splat, a panic or a hang).
+    expect: Expect,
+    #[serde(default)]
+    tree: Tree,
+}
+
 struct Mutant {
     name: String,
     patch: PathBuf,
     what: String,
-    test: String,
-    on: String,
-    cpus: u32,
-    expect: Expect,
-    tree: Tree,
+    header: Header,
 }
 
 impl Mutant {
+    fn read(patch: &Path) -> Result<Mutant> {
+        let text =
+            fs::read_to_string(patch).with_context(|| format!("reading {}", patch.display()))?;
+        Mutant::parse(patch, &text)
+    }
+
     fn parse(patch: &Path, text: &str) -> Result<Mutant> {
-        let name = patch.file_stem().unwrap_or_default().to_string_lossy();
-        let wrong = |what: String| {
+        let wrong = |what: &str| {
             Failure::new(format!("{}: {what}", patch.display()))
                 .next("mend its header; Documentation/lab.rst says what belongs there")
         };
-        let header: Vec<&str> = text.lines().take_while(|l| !l.starts_with("---")).collect();
-        let field = |name: &str| {
-            let start = format!("{name}: ");
-            header.iter().find_map(|l| l.strip_prefix(&start))
-        };
-        let needed = |name: &str| field(name).ok_or_else(|| wrong(format!("no line \"{name}:\"")));
-        let tree = match field("Tree") {
-            None | Some("kernel") => Tree::Kernel,
-            Some("module") => Tree::Module,
-            Some(other) => return Err(wrong(format!("Tree: {other}")).into()),
+        let lines = || text.lines().take_while(|l| !l.starts_with("---"));
+        let fields = lines().filter_map(|line| line.split_once(": "));
+        let header: Header = fields
+            .map(|(name, value)| match value.trim().parse::<i64>() {
+                Ok(number) => (name.to_owned(), toml::Value::from(number)),
+                Err(_) => (name.to_owned(), value.trim().into()),
+            })
+            .collect::<toml::Table>()
+            .try_into()
+            .map_err(|error| wrong(error.to_string().trim()))?;
+        if header.expect == Expect::Pass {
+            return Err(wrong("Expect: fail, or crash").into());
+        }
+        let suffix = match header.tree {
+            Tree::Kernel => ".c",
+            Tree::Module => ".rs",
         };
         let touched = series::touched(text);
-        let suffix = if tree == Tree::Kernel { ".c" } else { ".rs" };
         if touched.is_empty() || touched.iter().any(|f| !f.ends_with(suffix)) {
-            return Err(wrong(format!("it must change {suffix} files and nothing else")).into());
+            return Err(wrong(&format!("it must change {suffix} files and nothing else")).into());
         }
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Mutant {
             name: name.into_owned(),
             patch: patch.to_owned(),
-            what: header.first().map_or("", |l| l.trim()).to_owned(),
-            test: needed("Test")?.trim().to_owned(),
-            on: needed("Kernel")?.trim().to_owned(),
-            cpus: needed("Cpus")?
-                .trim()
-                .parse()
-                .map_err(|_| wrong("Cpus: not a number".into()))?,
-            expect: match needed("Expect")?.trim() {
-                "fail" => Expect::Fail,
-                "crash" => Expect::Crash,
-                other => return Err(wrong(format!("Expect: {other}")).into()),
-            },
-            tree,
+            what: lines().next().unwrap_or("").trim().to_owned(),
+            header,
         })
     }
 
     /// The run of its test, which passes without the mutant.
-    fn guest(&self, list: &List) -> (Group, Guest) {
-        let listed = list.test.iter().find(|e| {
-            e.name == self.test
-                && e.kernels.contains(&self.on)
-                && e.expect == list::Expect::Pass
-                && e.module == ModuleName::Module
-                && e.emulator == EmulatorName::Patched
+    fn run(&self, list: &List) -> Result<(Group, Test)> {
+        let Header {
+            test,
+            kernel: on,
+            cpus,
+            ..
+        } = &self.header;
+        let named = || list.test.iter().filter(|e| e.name == *test);
+        let entry = named().find(|e| {
+            e.kernels.contains(on) && e.expect == Expect::Pass && e.emulator == Emulator::Patched
         });
-        let entry = match listed {
-            Some(entry) => entry.clone(),
-            None => Entry {
-                timeout: 300,
-                ..Entry::new(&self.test, &self.test)
-            },
+        let command = Entry {
+            timeout: 300,
+            ..Entry::new(test, test)
         };
-        list::guest(&entry, &self.on, kernel::Kind::Patched, self.cpus)
+        if entry.is_none() && named().next().is_some() {
+            let what = format!("{}: no \"{test}\" of the list must pass on {on}", self.name);
+            return Err(Failure::new(what)
+                .next("give \"Test:\" or \"Kernel:\" another value in its header")
+                .into());
+        }
+        let entry = entry.unwrap_or(&command);
+        Ok(Test::of(entry, on, kernel::Kind::Patched, *cpus))
+    }
+
+    /// What its test's machine is made of, given what it is made of without the mutant.
+    fn parts(&self, lab: &Lab, without: &Parts) -> Result<Parts> {
+        match self.header.tree {
+            Tree::Kernel => Ok(Parts {
+                kernel: self.kernel(lab, &without.kernel)?,
+                ..without.clone()
+            }),
+            Tree::Module => {
+                let dir = lab.at("build/mutants").join(&self.name);
+                let module = module::build_patched(lab, &without.kernel, &self.patch, &dir)?;
+                Ok(without.clone().with_module(module))
+            }
+        }
+    }
+
+    /// The copy of a kernel with the mutant in it.
+    fn kernel(&self, lab: &Lab, kernel: &Kernel) -> Result<Kernel> {
+        let copy = copy::of(lab, kernel, "mutant")?;
+        let series = series::patches(&kernel::series_dir(lab))?;
+        copy::apply(lab, &copy, &self.name, series.iter().chain([&self.patch]))?;
+        let what = format!("building the kernel with {}", self.name);
+        let (source, objects) = (&copy.source, &copy.objects);
+        kernel::build_tree(lab, source, objects, &what, kernel::Kind::Patched)
     }
 }
 
 /// What came of a mutant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Found {
     /// As its patch says.
-    Killed(String),
+    Killed,
     /// The test passed, or it was noticed otherwise than its patch says.
-    Survived(String),
+    Survived,
     /// Nothing can be said: it did not come to the test.
-    Invalid(String),
+    Invalid,
 }
 
-fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> Found {
+/// What came of a mutant, and how that was seen.
+fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> (Found, String) {
     if !seen.began {
-        return Found::Invalid("the machine did not come as far as the test".into());
+        let why = "the machine did not come as far as the test";
+        return (Found::Invalid, why.into());
     }
     let by_test = match seen.status {
-        Some(137) => Some("timeout".to_owned()),
-        Some(status) if failed_itself(&seen.output) => {
+        Some(KILLED) => Some("timeout".to_owned()),
+        Some(status) if Ktap::read(&seen.output).failed => {
             Some(format!("not ok, exit status {status}"))
         }
         _ => None,
@@ -169,264 +207,193 @@ fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> Found {
         _ => splats.first().map(|s| format!("splat: {s}")),
     };
     match (expect, by_test, by_kernel) {
-        (Expect::Fail, Some(how), _) | (Expect::Crash, _, Some(how)) => Found::Killed(how),
+        (Expect::Fail, Some(how), _) | (Expect::Crash, _, Some(how)) => (Found::Killed, how),
         (_, None, None) => match seen.status {
-            Some(4) => Found::Survived("skipped".into()),
+            Some(SKIPPED) => (Found::Survived, "skipped".into()),
             Some(status) if status != 0 => {
-                Found::Invalid(format!("exit status {status}, but nothing is \"not ok\""))
+                let why = format!("exit status {status}, but nothing is \"not ok\"");
+                (Found::Invalid, why)
             }
-            _ => Found::Survived("passed".into()),
+            _ => (Found::Survived, "passed".into()),
         },
-        (Expect::Fail, None, Some(how)) => {
-            Found::Survived(format!("{how}, but it says \"Expect: fail\""))
-        }
-        (Expect::Crash, Some(how), None) => {
-            Found::Survived(format!("{how}, but it says \"Expect: crash\""))
+        (_, by_test, by_kernel) => {
+            let how = by_kernel.or(by_test).unwrap_or_default();
+            let word = if expect == Expect::Fail {
+                "fail"
+            } else {
+                "crash"
+            };
+            let why = format!("{how}, but it says \"Expect: {word}\"");
+            (Found::Survived, why)
         }
     }
 }
 
-/// A row of build/report/mutants.json.
+/// A mutant in build/report/mutants.json.
 #[derive(Clone, Deserialize, Serialize)]
-struct Row {
+struct Judged {
     name: String,
     what: String,
     test: String,
     kernel: String,
     killed: bool,
     how: String,
-    /// What this was found with.
-    print: String,
 }
 
-impl Row {
-    fn new(mutant: &Mutant, print: &str, found: Found) -> Row {
-        let (killed, how) = match found {
-            Found::Killed(how) => (true, how),
-            Found::Survived(how) | Found::Invalid(how) => (false, how),
-        };
-        Row {
+impl Judged {
+    fn new(mutant: &Mutant, (found, how): (Found, String)) -> Judged {
+        Judged {
             name: mutant.name.clone(),
             what: mutant.what.clone(),
-            test: mutant.test.clone(),
-            kernel: mutant.on.clone(),
-            killed,
+            test: mutant.header.test.clone(),
+            kernel: mutant.header.kernel.clone(),
+            killed: found == Found::Killed,
             how,
-            print: print.to_owned(),
         }
     }
+
+    fn word(&self) -> &'static str {
+        match self.killed {
+            true => "noticed",
+            false => "NOT NOTICED",
+        }
+    }
+}
+
+/// A mutant's test, in its machine without the mutant.
+struct Run<'a> {
+    mutant: &'a Mutant,
+    group: Group,
+    test: Test,
+    parts: Parts,
+    print: String,
 }
 
 /// Returns whether every mutant was noticed.
 pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
-    let mutants = read(&lab.at("selftests/mutants"), &options.only)?;
+    plan::build(
+        lab,
+        [
+            Product::Emulator(Emulator::Patched),
+            Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
+            Product::Kmod(kernel::Kind::Patched),
+            Product::Selftests,
+        ],
+    )?;
+    let patches = series::patches(&lab.at(MUTANTS))?;
+    let mutants = patches
+        .iter()
+        .map(|p| Mutant::read(p))
+        .collect::<Result<Vec<_>>>()?;
+    let mutants = select::named(mutants, &options.only, |m| &m.name)?;
     let list = List::read(&lab.at("selftests/list.toml"))?;
-    let base = Base::build(lab)?;
-    unmutated(lab, &mutants, &list, &base)?;
-
-    let old = match options.again {
-        true => Vec::new(),
-        false => read_report(lab),
-    };
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    let mut composed = Vec::new();
+    let mut parts = BTreeMap::new();
+    let mut runs = Vec::new();
     for mutant in &mutants {
-        let (group, guest) = mutant.guest(&list);
-        let print = Fingerprint::new("mutant")
-            .text("base", &base.print)
-            .file(&mutant.patch)?
-            .text("run", &run_of(&group, &guest))
-            .finish();
-        if let Some(row) = old.iter().find(|r| r.print == print && r.killed) {
-            rows.insert(mutant.name.clone(), row.clone());
+        let (group, test) = mutant.run(&list)?;
+        if !parts.contains_key(&group) {
+            let built = Parts::build(lab, &group)?;
+            let print = built.print(lab)?;
+            parts.insert(group.clone(), (built, print));
+        }
+        let (parts, print) = parts[&group].clone();
+        let print = print_of(&print, &group, std::slice::from_ref(&test)).finish();
+        runs.push(Run {
+            mutant,
+            group,
+            test,
+            parts,
+            print,
+        });
+    }
+    unmutated(lab, &runs)?;
+
+    let kept = Kept::<Judged>::open(lab, "mutants");
+    let mut composed = Vec::new();
+    for run in &runs {
+        let mutant = run.mutant;
+        let print = Fingerprint::new("mutant").text("run", &run.print);
+        let print = print.file(&mutant.patch)?.finish();
+        let known = kept.get(&mutant.name, &print);
+        if !options.again && known.is_some_and(|known| known.result.killed) {
             continue;
         }
-        let built = match mutant.tree {
-            Tree::Kernel => base
-                .mutated_kernel(lab, mutant)
-                .map(|kernel| (kernel, base.module.clone())),
-            Tree::Module => {
-                let dir = lab.at("build/mutants").join(&mutant.name);
-                module::build_patched(lab, &base.kernel, &mutant.patch, &dir)
-                    .map(|module| (base.kernel.clone(), module))
-            }
-        };
-        match built {
-            Ok((kernel, module)) => {
-                let tests = vec![guest];
+        match mutant.parts(lab, &run.parts) {
+            Ok(parts) => {
                 let name = format!("mutant-{}", mutant.name);
-                let (machine, dir) = check::compose(
-                    lab,
-                    &name,
-                    &group,
-                    &tests,
-                    (kernel, Some(module)),
-                    Vec::new(),
-                )?;
-                composed.push((mutant, print, tests, machine, dir));
+                let (group, tests) = (run.group.clone(), vec![run.test.clone()]);
+                let session = Session::compose(lab, &name, group, tests, &parts)?;
+                composed.push((mutant, print, session));
             }
             Err(error) => {
                 interrupt::check()?;
-                let found = Found::Invalid(failure::explain(&error));
-                rows.insert(mutant.name.clone(), Row::new(mutant, &print, found));
+                let why = (Found::Invalid, failure::explain(&error));
+                kept.keep(&mutant.name, &print, Judged::new(mutant, why))?;
             }
         }
     }
     lab.unlock();
-    let ended = side_by_side(
-        &lab.jobs,
-        &composed,
-        |(mutant, print, tests, machine, dir)| {
-            let found = boot(mutant, tests, machine, dir)?;
-            let row = Row::new(mutant, print, found);
-            let word = if row.killed { "noticed" } else { "NOT NOTICED" };
-            eprintln!("lab: {}: {word}: {}", row.name, row.how);
-            Ok::<_, anyhow::Error>(row)
-        },
-    );
-    let mut failed = None;
-    for row in ended {
-        match row {
-            Ok(row) => {
-                rows.insert(row.name.clone(), row);
-            }
-            Err(error) => {
-                failed.get_or_insert(error);
-            }
-        }
-    }
-    let rows: Vec<Row> = rows.into_values().collect();
-    write_report(lab, &rows)?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    println!("{}", table(&rows));
-    Ok(rows.iter().all(|r| r.killed))
-}
-
-fn read(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
-    let mut found = Vec::new();
-    for patch in series::patches(dir)? {
-        let text =
-            fs::read_to_string(&patch).with_context(|| format!("reading {}", patch.display()))?;
-        let mutant = Mutant::parse(&patch, &text)?;
-        if only.is_empty() || only.iter().any(|w| mutant.name.contains(w.as_str())) {
-            found.push(mutant);
-        }
-    }
-    if found.is_empty() {
-        return Err(Failure::new("there are no such mutants")
-            .next(format!("the patches are in {}", dir.display()))
-            .into());
-    }
-    Ok(found)
-}
-
-/// What decides a run besides kernel, module and programs.
-fn run_of(group: &Group, guest: &Guest) -> String {
-    format!(
-        "{group:?} {} {} {}",
-        guest.on, guest.entry.command, guest.timeout
-    )
-}
-
-/// A kernel without a mutant, its module, and what they and the tests are made of.
-struct Base {
-    kernel: Kernel,
-    module: PathBuf,
-    print: String,
-}
-
-impl Base {
-    fn build(lab: &Lab) -> Result<Base> {
-        let kernel = kernel::build(lab, kernel::Kind::Patched)?;
-        let module = module::build(lab, &kernel, module::Kind::Shipped)?;
-        let mut print = Fingerprint::new("base")
-            .file(&kernel.image())?
-            .file(&emulator::build(lab, Emulator::Patched)?)?;
-        let of_tests = kmod::build(lab, &kernel)?;
-        for file in kernel.modules()?.iter().chain([&module]).chain(&of_tests) {
-            print = print.file(file)?;
-        }
-        for program in selftests::programs(&selftests::build(lab)?)? {
-            print = print.file(&program)?;
-        }
-        Ok(Base {
-            kernel,
-            module,
-            print: print.finish(),
-        })
-    }
-
-    /// The copy of this kernel with a mutant in it.
-    fn mutated_kernel(&self, lab: &Lab, mutant: &Mutant) -> Result<Kernel> {
-        let copy = copy::of(lab, &self.kernel, "mutant")?;
-        let series = series::patches(&kernel::series_dir(lab))?;
-        copy::apply(
-            lab,
-            &copy,
-            &mutant.name,
-            series.iter().chain([&mutant.patch]),
-        )?;
-        let what = format!("building the kernel with {}", mutant.name);
-        kernel::build_tree(
-            lab,
-            &copy.source,
-            &copy.objects,
-            &what,
-            kernel::Kind::Patched,
-        )
-    }
+    let ended = side_by_side(&lab.jobs, &composed, |(mutant, print, session)| {
+        let judged = Judged::new(mutant, boot(mutant, session)?);
+        eprintln!("lab: {}: {}: {}", judged.name, judged.word(), judged.how);
+        kept.keep(&mutant.name, print, judged)
+    });
+    // What came of the others is in the report, too.
+    let mut all = kept.records();
+    all.retain(|r| {
+        patches
+            .iter()
+            .any(|p| p.file_stem().is_some_and(|s| *s == *r.result.name))
+    });
+    write_json(&lab.at("build/report/mutants.json"), &all)?;
+    ended.into_iter().collect::<Result<()>>()?;
+    all.retain(|r| mutants.iter().any(|m| m.name == r.result.name));
+    println!("{}", shown(&all));
+    Ok(all.iter().all(|r| r.result.killed))
 }
 
 /// Every mutant's test must pass without the mutant, or its failure says nothing.
-fn unmutated(lab: &Lab, mutants: &[Mutant], list: &List, base: &Base) -> Result<()> {
-    let mut machines: BTreeMap<Group, Vec<Guest>> = BTreeMap::new();
-    for mutant in mutants {
-        let (group, guest) = mutant.guest(list);
-        let stamp_name = unmutated_stamp(&group, &guest);
-        if stamp::fresh(lab, &stamp_name, &base.print, &[]) {
-            continue;
-        }
-        let tests = machines.entry(group).or_default();
-        if !tests.iter().any(|t| t.id == guest.id) {
-            tests.push(guest);
+fn unmutated(lab: &Lab, runs: &[Run]) -> Result<()> {
+    let kept = Kept::<Row>::open(lab, "unmutated");
+    let mut machines: BTreeMap<&Group, BTreeMap<&str, &Run>> = BTreeMap::new();
+    for run in runs {
+        let known = kept.get(&run.test.id, &run.print);
+        if known.is_none_or(|known| known.result.verdict != Verdict::Pass) {
+            let tests = machines.entry(&run.group).or_default();
+            tests.insert(&run.test.id, run);
         }
     }
-    let mut composed = Vec::new();
-    for (group, tests) in &machines {
-        let built = (base.kernel.clone(), Some(base.module.clone()));
-        let name = format!("unmutated-{}", group.name());
-        composed.push((
-            group,
-            tests,
-            check::compose(lab, &name, group, tests, built, Vec::new())?,
-        ));
-    }
-    let count: usize = machines.values().map(Vec::len).sum();
+    let count: usize = machines.values().map(BTreeMap::len).sum();
     if count > 0 {
         eprintln!("lab: running {count} tests without a mutant, which must pass");
     }
-    let ended = side_by_side(&lab.jobs, &composed, |(group, tests, (machine, dir))| {
-        let mut watch = Watch::new(tests);
-        let mut rows = Vec::new();
-        let outcome = machine::run(machine, dir, &mut |told| rows.extend(watch.told(told)))?;
-        rows.extend(watch.finish(&outcome, group));
-        Ok::<_, anyhow::Error>(rows)
-    });
-    let mut wrong = Vec::new();
-    for ((group, tests, (_, dir)), rows) in composed.iter().zip(ended) {
-        for (name, verdict, why) in rows? {
-            if verdict != Verdict::Passed {
-                let why = why.last().cloned().unwrap_or_else(|| "skipped".into());
-                wrong.push(format!("{name}: {why} ({})", lab.shown(dir)));
-            } else if let Some(test) = tests.iter().find(|t| t.id == name) {
-                stamp::record(lab, &unmutated_stamp(group, test), &base.print)?;
-            }
+    let mut sessions = Vec::new();
+    for (group, runs) in machines {
+        let name = format!("unmutated-{}", group.name());
+        let tests = runs.values().map(|run| run.test.clone()).collect();
+        if let Some(first) = runs.values().next() {
+            let session = Session::compose(lab, &name, group.clone(), tests, &first.parts)?;
+            sessions.push((runs, session));
         }
     }
+    let ended = side_by_side(&lab.jobs, &sessions, |(runs, session)| {
+        let mut rows = Vec::new();
+        let outcome = session.run(&mut |row, _| rows.push(row))?;
+        let mut wrong = Vec::new();
+        for row in rows {
+            if row.verdict != Verdict::Pass {
+                let why = row.said.last().map_or("skipped", String::as_str);
+                let dir = lab.shown(&outcome.dir);
+                wrong.push(format!("{}: {why} ({dir})", row.name));
+            } else if let Some(run) = runs.get(row.name.as_str()) {
+                kept.keep(&run.test.id, &run.print, row)?;
+            }
+        }
+        Ok(wrong)
+    });
+    let wrong = ended.into_iter().collect::<Result<Vec<_>>>()?.concat();
     if wrong.is_empty() {
         return Ok(());
     }
@@ -438,66 +405,38 @@ fn unmutated(lab: &Lab, mutants: &[Mutant], list: &List, base: &Base) -> Result<
     )
 }
 
-fn unmutated_stamp(group: &Group, guest: &Guest) -> String {
-    let print = Fingerprint::new("unmutated").text("run", &run_of(group, guest));
-    format!("unmutated-{}", &print.finish()[..16])
-}
-
-fn boot(mutant: &Mutant, tests: &[Guest], machine: &Machine, dir: &Path) -> Result<Found> {
-    let mut watch = Watch::new(tests);
-    let outcome = machine::run(machine, dir, &mut |told| {
-        watch.told(told);
+fn boot(mutant: &Mutant, session: &Session) -> Result<(Found, String)> {
+    let mut test = Seen::default();
+    let outcome: Outcome = session.run(&mut |_, seen| {
+        if let Some(seen) = seen {
+            test = seen;
+        }
     })?;
-    let seen = watch.seen(&tests[0].id);
-    let found = judge(mutant.expect, seen, &outcome.end, &outcome.splats);
+    let (found, how) = judge(mutant.header.expect, &test, &outcome.end, &outcome.splats);
     Ok(match (found, outcome.failure()) {
-        (Found::Invalid(why), Some(failure)) => Found::Invalid(format!("{why}: {failure}")),
-        (found, _) => found,
+        (Found::Invalid, Some(failure)) => (found, format!("{how}: {failure}")),
+        _ => (found, how),
     })
 }
 
-fn report_path(lab: &Lab) -> PathBuf {
-    lab.at("build/report/mutants.json")
-}
-
-fn read_report(lab: &Lab) -> Vec<Row> {
-    let text = fs::read_to_string(report_path(lab)).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
-}
-
-/// Rows of mutants that were not asked for this time stay.
-fn write_report(lab: &Lab, rows: &[Row]) -> Result<()> {
-    let mut all: BTreeMap<String, Row> = BTreeMap::new();
-    for row in read_report(lab).iter().chain(rows) {
-        if lab
-            .at("selftests/mutants")
-            .join(format!("{}.patch", row.name))
-            .exists()
-        {
-            all.insert(row.name.clone(), row.clone());
-        }
-    }
-    let all: Vec<Row> = all.into_values().collect();
-    write_json(&report_path(lab), &all)
-}
-
-fn table(rows: &[Row]) -> String {
-    let width = |of: fn(&Row) -> &str| rows.iter().map(|r| of(r).len()).max().unwrap_or(0);
-    let (name, test, kernel) = (width(|r| &r.name), width(|r| &r.test), width(|r| &r.kernel));
-    let mut text = String::new();
-    for row in rows {
-        let word = if row.killed { "noticed" } else { "NOT NOTICED" };
-        let how = row.how.lines().next().unwrap_or("");
-        text += &format!(
-            "{:name$}  {:test$}  {:kernel$}  {word}: {how}\n    {}\n",
-            row.name, row.test, row.kernel, row.what
-        );
-        for line in row.how.lines().skip(1).filter(|_| !row.killed) {
-            text += &format!("    {line}\n");
-        }
-    }
-    let killed = rows.iter().filter(|r| r.killed).count();
-    text + &format!("{killed} of {} mutants were noticed", rows.len())
+fn shown(all: &[Record<Judged>]) -> String {
+    let rows = all.iter().map(|Record { result: judged, .. }| {
+        vec![
+            judged.name.clone(),
+            judged.test.clone(),
+            judged.kernel.clone(),
+            format!("{}: {}\n{}", judged.word(), judged.how, judged.what),
+        ]
+    });
+    let killed = all.iter().filter(|r| r.result.killed).count();
+    let head = [
+        "mutant",
+        "test",
+        "kernel",
+        "what came of it, and what it breaks",
+    ];
+    let (table, count) = (table(&head, rows), all.len());
+    format!("{table}\n{killed} of {count} mutants were noticed")
 }
 
 #[cfg(test)]
@@ -519,12 +458,15 @@ mod tests {
         assert_eq!(mutant.name, "save-path");
         assert_eq!(mutant.what, "It breaks a thing.");
         assert_eq!(
-            (mutant.test.as_str(), mutant.on.as_str()),
+            (mutant.header.test.as_str(), mutant.header.kernel.as_str()),
             ("switch", "lazy")
         );
-        assert_eq!((mutant.cpus, mutant.expect), (2, Expect::Fail));
+        assert_eq!(
+            (mutant.header.cpus, mutant.header.expect),
+            (2, Expect::Fail)
+        );
         let crash = header.replace("fail", "crash");
-        assert_eq!(parse(&crash, DIFF).unwrap().expect, Expect::Crash);
+        assert_eq!(parse(&crash, DIFF).unwrap().header.expect, Expect::Crash);
     }
 
     #[test]
@@ -535,7 +477,9 @@ mod tests {
             let error = parse(&rest, DIFF).err().unwrap().to_string();
             assert!(error.contains(line.split(':').next().unwrap()), "{error}");
         }
-        assert!(parse(&header.replace("fail", "win"), DIFF).is_err());
+        for (old, new) in [("fail", "win"), ("fail", "pass"), ("2", "two")] {
+            assert!(parse(&header.replace(old, new), DIFF).is_err());
+        }
         // A header file would rebuild the whole kernel.
         assert!(parse(header, &DIFF.replace("x86.c", "x86.h")).is_err());
         assert!(parse(header, "").is_err());
@@ -553,19 +497,29 @@ mod tests {
         let list: List = toml::from_str(
             "[[test]]\nname='switch'\ncommand='bad'\nkernels=['lazy']\nexpect='fail'\n\
              [[test]]\nname='switch'\ncommand='of stock'\nkernels=['stock']\n\
-             [[test]]\nname='switch'\ncommand='xfd_switch_test'\nkernels=['lazy']\ntimeout=7\n",
+             [[test]]\nname='switch'\ncommand='xfd_switch_test'\nkernels=['lazy']\ntimeout=7\n\
+             [[test]]\nname='module'\ncommand='m'\nkernels=['unloaded']\nmodule='module-broken'\n",
         )
         .unwrap();
         let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\n";
-        let (group, guest) = parse(header, DIFF).unwrap().guest(&list);
+        let (group, test) = parse(header, DIFF).unwrap().run(&list).unwrap();
         assert_eq!(
-            (guest.entry.command.as_str(), guest.timeout),
+            (test.entry.command.as_str(), test.timeout),
             ("xfd_switch_test", 7)
         );
-        assert_eq!((group.cpus, guest.on.as_str()), (2, "lazy"));
+        assert_eq!((group.cpus, test.on.as_str()), (2, "lazy"));
         let other = header.replace("switch", "xfd_state_test -x");
-        let (_, guest) = parse(&other, DIFF).unwrap().guest(&list);
-        assert_eq!(guest.entry.command, "xfd_state_test -x");
+        let (_, test) = parse(&other, DIFF).unwrap().run(&list).unwrap();
+        assert_eq!(test.entry.command, "xfd_state_test -x");
+        // Its machine has the broken module as its own, with the mutant's beside it.
+        let unloaded = "Test: module\nKernel: unloaded\nCpus: 2\nExpect: fail\n";
+        let (group, test) = parse(unloaded, DIFF).unwrap().run(&list).unwrap();
+        assert_eq!(group.module, module::Kind::Broken);
+        assert_eq!(test.entry.command, "m");
+        // An entry's name is no command.
+        let nowhere = header.replace("lazy", "unloaded");
+        let error = parse(&nowhere, DIFF).unwrap().run(&list).err().unwrap();
+        assert!(error.to_string().contains("must pass on unloaded"));
     }
 
     #[test]
@@ -574,14 +528,14 @@ mod tests {
             began: true,
             status,
             output: output.iter().map(|l| (*l).to_owned()).collect(),
-            splats: Vec::new(),
+            ..Seen::default()
         };
         let exit = End::Exit(0);
         let splat = ["BUG: x".to_owned()];
         let (fail, crash) = (Expect::Fail, Expect::Crash);
-        let killed = |found| matches!(found, Found::Killed(_));
-        let survived = |found| matches!(found, Found::Survived(_));
-        let invalid = |found| matches!(found, Found::Invalid(_));
+        let killed = |found: (Found, String)| found.0 == Found::Killed;
+        let survived = |found: (Found, String)| found.0 == Found::Survived;
+        let invalid = |found: (Found, String)| found.0 == Found::Invalid;
         let one = |status, line| seen(status, &[line]);
         assert!(killed(judge(fail, &one(Some(1), "not ok 1 x"), &exit, &[])));
         assert!(killed(judge(
@@ -618,9 +572,11 @@ mod tests {
     #[test]
     fn the_mutants_in_the_repository_parse() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/mutants");
+        let list = List::read(&dir.join("../list.toml")).unwrap();
         for patch in series::patches(&dir).unwrap() {
-            let text = fs::read_to_string(&patch).unwrap();
-            assert!(!Mutant::parse(&patch, &text).unwrap().what.is_empty());
+            let mutant = Mutant::read(&patch).unwrap();
+            assert!(!mutant.what.is_empty());
+            assert!(mutant.run(&list).is_ok());
         }
     }
 }

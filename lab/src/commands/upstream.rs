@@ -6,35 +6,35 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::failure::Failure;
-use crate::base::files;
-use crate::base::files::write_json;
-use crate::base::layout::Lab;
-use crate::base::parallel::side_by_side;
-use crate::base::stamp::{self, Fingerprint};
-use crate::base::step::{ask, Step};
-use crate::build::emulator::{self, Emulator};
-use crate::build::kernel::{self, Kernel};
-use crate::build::module;
-use crate::build::packages;
-use crate::build::source;
-use crate::commands::boot::quoted;
-use crate::machine::console::message;
-use crate::machine::{self, End, Machine, Outcome, Told};
+use crate::base::{
+    failure::Failure, files::write_json, layout::Lab, parallel::side_by_side, table::table,
+};
+use crate::build::{
+    emulator::{self, Emulator},
+    kernel, module, packages,
+    plan::{self, Product},
+    selftests, upstream,
+};
 use crate::measure::strategies::strategies;
-use crate::tests::list::{Entry, Guest};
-use crate::tests::watch::{Seen, Watch};
+use crate::tests::{
+    kept::{Kept, Record},
+    ktap::Ktap,
+    list::{Entry, Group, OneOrMore, Test},
+    results::{Results, Row},
+    select,
+    session::{print_of, Parts, Session},
+    verdict::{Seen, Verdict},
+};
 
 #[derive(clap::Args)]
 pub struct Options {
     /// Only programs whose names contain one of these words
+    #[arg(value_name = "NAME")]
     only: Vec<String>,
     /// Run them again, even where there is a result already
     #[arg(long)]
@@ -45,6 +45,9 @@ pub struct Options {
 }
 
 const LIMITS: &str = "lab/config/upstream.toml";
+
+/// Without the module: what the strategies' results are compared with.
+const WITHOUT: &str = "unloaded";
 
 /// What LIMITS has.
 #[derive(Deserialize)]
@@ -73,61 +76,35 @@ impl Limits {
     }
 
     /// Names that no program has.
-    fn unknown<'a>(&'a self, names: &[String]) -> Vec<&'a str> {
+    fn unknown(&self, names: &[String]) -> Vec<&str> {
         let all = self.skip.iter().map(|p| p.name.as_str());
         all.filter(|n| !names.iter().any(|name| name == n))
             .collect()
     }
-}
 
-/// One of upstream's tests.
-struct Program {
-    name: String,
-    file: PathBuf,
-    /// Why it is not run at all.
-    skipped: Option<String>,
-}
-
-impl Program {
-    fn command(&self) -> String {
-        let shell = match self.name.ends_with(".sh") {
-            true => "sh ",
-            false => "",
-        };
-        format!("{shell}/tests/{}", self.name)
-    }
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Pass,
-    Fail,
-    Skip,
-    Timeout,
-    /// The kernel complained while it ran.
-    Splat,
-    /// The kernel panicked.
-    Crash,
-    /// The machine said nothing more, or died.
-    Hang,
-}
-
-impl Verdict {
-    fn word(self) -> &'static str {
-        match self {
-            Verdict::Pass => "pass",
-            Verdict::Fail => "FAIL",
-            Verdict::Skip => "skip",
-            Verdict::Timeout => "TIMEOUT",
-            Verdict::Splat => "SPLAT",
-            Verdict::Crash => "CRASH",
-            Verdict::Hang => "HANG",
+    /// A program as an entry of the list of tests. What it skips is in its result.
+    fn entry(&self, name: &str) -> Entry {
+        let shell = if name.ends_with(".sh") { "sh " } else { "" };
+        Entry {
+            cpus: OneOrMore::One(self.cpus),
+            memory: self.memory,
+            skips: true,
+            timeout: self.timeout,
+            ..Entry::new(name, &format!("{shell}/tests/{name}"))
         }
     }
 }
 
-/// What came of one program on one kernel.
+/// The module's strategy, or its absence: a column of the table.
+struct Column {
+    name: String,
+    group: Group,
+    parts: Parts,
+    /// Each with its fingerprint.
+    tests: Vec<(Test, String)>,
+}
+
+/// What came of one program in one column.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Ran {
     result: Verdict,
@@ -141,519 +118,225 @@ struct Ran {
     parts: Vec<String>,
     /// Of the machine's clock.
     seconds: f64,
-    /// What it was run with; a result of anything else is worth nothing.
-    print: String,
 }
 
 impl Ran {
-    fn new(seen: &Seen, end: Option<&End>, seconds: f64, print: &str) -> Ran {
-        let result = match (seen.status, end) {
-            (None, Some(End::Panic)) => Verdict::Crash,
-            (None, _) => Verdict::Hang,
-            _ if !seen.splats.is_empty() => Verdict::Splat,
-            (Some(0), _) => Verdict::Pass,
-            (Some(4), _) => Verdict::Skip,
-            (Some(137), _) => Verdict::Timeout,
-            (Some(_), _) => Verdict::Fail,
-        };
-        let said = match result {
-            Verdict::Pass => String::new(),
-            Verdict::Splat => seen.splats[0].clone(),
-            _ => last_word(&seen.output, result == Verdict::Skip),
-        };
+    fn new(result: Verdict, seen: &Seen) -> Ran {
         Ran {
             result,
             status: seen.status,
-            said,
-            parts: parts(&seen.output),
-            seconds,
-            print: print.to_owned(),
+            said: match result {
+                Verdict::Pass => String::new(),
+                Verdict::Splat => seen.splats[0].clone(),
+                _ => last_word(&seen.output, result == Verdict::Skip),
+            },
+            parts: Ktap::read(&seen.output).parts,
+            seconds: seen.seconds,
         }
     }
 
-    /// Whether another kernel gave the same result, in each of the program's parts.
+    /// Whether another column has the same result, in each of the program's parts.
     fn same(&self, other: &Ran) -> bool {
         (self.result, self.status, &self.parts) == (other.result, other.status, &other.parts)
+    }
+
+    /// Whether it says nothing of the program.
+    fn unfinished(&self) -> bool {
+        !matches!(self.result, Verdict::Pass | Verdict::Fail | Verdict::Skip)
+    }
+
+    /// "pass", or "skip: " and why.
+    fn words(&self) -> String {
+        match self.said.as_str() {
+            "" => self.result.word().to_owned(),
+            said => format!("{}: {said}", self.result.word()),
+        }
     }
 }
 
 /// The line in which a program explains itself: its last, or for a skip the last that says so.
 fn last_word(output: &[String], skip: bool) -> String {
     let words = || {
-        output
-            .iter()
-            .rev()
-            .map(|l| l.trim())
-            .filter(|l| !l.is_empty() && !l.starts_with("# Totals:"))
+        let lines = output.iter().rev().map(|l| l.trim());
+        lines.filter(|l| !l.is_empty() && !l.starts_with("# Totals:"))
     };
     let found = words().find(|l| skip && l.to_ascii_lowercase().contains("skip"));
     found.or_else(|| words().next()).unwrap_or("").to_owned()
 }
 
-/// The KTAP lines, without the numbers: "ok state with FMM", "not ok ...".
-fn parts(output: &[String]) -> Vec<String> {
-    let mut found = Vec::new();
-    for line in output {
-        for word in ["ok", "not ok"] {
-            let rest = line.strip_prefix(word).and_then(|r| r.strip_prefix(' '));
-            if let Some((number, name)) = rest.and_then(|r| r.split_once(' ')) {
-                if number.bytes().all(|b| b.is_ascii_digit()) {
-                    found.push(format!("{word} {name}"));
-                }
-            }
-        }
-    }
-    found
-}
-
-/// The module's strategy, or its absence: a column of the table.
-struct Column {
-    name: String,
-    kernel: Kernel,
-    module: Option<PathBuf>,
-    print: String,
-}
-
-impl Column {
-    fn strategy(&self) -> Option<String> {
-        self.module.as_ref().map(|_| self.name.clone())
-    }
-
-    fn path(&self, lab: &Lab) -> PathBuf {
-        lab.at("build/upstream/results")
-            .join(format!("{}.json", self.name))
-    }
-
-    /// Of a program on this kernel.
-    fn print_of(&self, program: &Program, limits: &Limits) -> Result<String> {
-        Ok(Fingerprint::new("upstream")
-            .text("column", &self.print)
-            .text("timeout", &limits.timeout.to_string())
-            .text("cpus", &limits.cpus.to_string())
-            .file(&program.file)?
-            .finish())
-    }
-}
-
-type Results = BTreeMap<String, Ran>;
-
 pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
+    plan::build(
+        lab,
+        [
+            Product::Emulator(Emulator::Patched),
+            Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
+        ],
+    )?;
     let limits = Limits::read(&lab.at(LIMITS))?;
-    let output = build(lab)?;
-    let mut programs = programs(lab, &output, &limits)?;
-    programs.retain(|p| {
-        options.only.is_empty() || options.only.iter().any(|w| p.name.contains(w.as_str()))
-    });
-    if programs.is_empty() {
-        return Err(
-            Failure::new(format!("no program is named {}", options.only.join(" or ")))
-                .next(format!(
-                    "the names are in {}",
-                    lab.shown(&output.join("list"))
-                ))
-                .into(),
-        );
+    let dir = upstream::build(lab)?;
+    let names = upstream::names(&dir)?;
+    let unknown = limits.unknown(&names);
+    if !unknown.is_empty() {
+        let unknown = unknown.join(" ");
+        let what = format!("{LIMITS} names programs that there are not: {unknown}");
+        return Err(Failure::new(what)
+            .next(format!("the names are in {}", lab.shown(&dir.join("list"))))
+            .into());
     }
-    let columns = columns(lab, &options.on)?;
-    // All of them, so that a script finds the program that it is about.
-    let files = crate::build::selftests::programs(&output)?;
-    let emulator = emulator::build(lab, Emulator::Patched)?;
+    let names = select::named(names, &options.only, |name| name)?;
+    let columns = columns(lab, &options.on, &limits, &names, &dir)?;
     lab.unlock();
 
-    let composing = Mutex::new(());
-    let all = side_by_side(&lab.jobs, &columns, |column| {
-        let runner = Runner {
-            lab,
-            column,
-            emulator: &emulator,
-            files: &files,
-            limits: &limits,
-            composing: &composing,
-        };
-        runner.run(&programs, options.again)
-    });
-    let mut results = BTreeMap::new();
-    for (column, found) in columns.iter().zip(all) {
-        results.insert(column.name.as_str(), found?);
+    let kept = Kept::<Ran>::open(lab, "upstream");
+    if options.again {
+        let tests = columns.iter().flat_map(|c| &c.tests);
+        tests.for_each(|(test, _)| kept.forget(&test.id));
     }
-    let report = Report::new(&columns, &programs, &results)?;
-    println!("{}", report.table());
-    // A report of a few programs, or kernels, would pass for that of all.
+    let composing = Mutex::new(());
+    let ended = side_by_side(&lab.jobs, &columns, |column| {
+        column.fill(&kept, |tests, tell| {
+            let session = {
+                // One machine is composed at a time.
+                let _one = composing.lock().unwrap_or_else(|e| e.into_inner());
+                lab.lock()?;
+                let (name, group) = (format!("upstream-{}", column.name), column.group.clone());
+                let session = Session::compose(lab, &name, group, tests.to_vec(), &column.parts)?;
+                lab.unlock();
+                session
+            };
+            Ok(session.run(tell)?.console)
+        })
+    });
+    ended.into_iter().collect::<Result<()>>()?;
+    let programs = names
+        .iter()
+        .map(|name| Program::new(name, &columns, &limits, &kept));
+    let report = Report::new(&columns, programs.collect())?;
+    // A report of a few programs, or strategies, would pass for that of all.
     if options.only.is_empty() && options.on.is_empty() {
         let path = lab.at("build/report/upstream.json");
         write_json(&path, &report)?;
         eprintln!("lab: {} is written", lab.shown(&path));
     }
+    println!("{}", report.table());
+    let results = Results::begin(report.programs.len());
+    for program in &report.programs {
+        results.add(&program.row(&report.columns));
+    }
+    // Where all that was asked for is skipped, nothing is wrong.
+    results.finish(lab, None)?;
+    println!("{}", report.words());
     Ok(report.changed.is_empty() && report.unfinished.is_empty())
 }
 
-/// Builds upstream's tests with upstream's own makefile, static, from the pristine source.
-fn build(lab: &Lab) -> Result<PathBuf> {
-    let output = lab.at("build/upstream/programs");
-    let pristine = source::kernel(lab)?;
-    let print = Fingerprint::new("upstream-programs")
-        .text("source", &pristine.sha256)
-        .text(
-            "compiler",
-            &ask(Command::new("gcc").arg("--version")).unwrap_or_default(),
-        )
-        .finish();
-    if stamp::fresh(lab, "upstream-programs", &print, &[&output]) {
-        return Ok(output);
-    }
-    stamp::forget(lab, "upstream-programs")?;
-    let mut step = Step::begin(lab, "upstream-programs", "building upstream's selftests")?;
-    let objects = lab.at("build/upstream/objects");
-    let headers = lab.at("build/upstream/headers");
-    let scratch = lab.at("build/upstream/headers-objects");
-    for dir in [&objects, &headers, &scratch] {
-        fs::create_dir_all(dir)?;
-    }
-    let mut make = Command::new("make");
-    make.arg("-C")
-        .arg(&pristine.dir)
-        .args(["-s", "ARCH=x86_64"])
-        .arg(format!("O={}", scratch.display()))
-        .arg(format!("INSTALL_HDR_PATH={}", headers.display()))
-        .arg("headers_install");
-    step.run(clean(&mut make))?;
-    step.run(own_make(lab, &pristine.dir, &objects, &headers).arg("all"))?;
-    // Its own list of what the tests are, by name; `all` builds a few programs more.
-    let names = ask(own_make(lab, &pristine.dir, &objects, &headers).args([
-        "-s",
-        "COLLECTION=kvm",
-        "emit_tests",
-    ]))
-    .unwrap_or_default();
-    let names = tests(&names);
-    if names.len() < 50 {
-        return Err(
-            Failure::new("the kernel tree's list of KVM selftests could not be read")
-                .log(step.log_path())
-                .next("run its makefile's target emit_tests by hand")
-                .into(),
-        );
-    }
-    crate::base::files::remove(&output)?;
-    fs::create_dir_all(&output)?;
-    let kvm = pristine.dir.join("tools/testing/selftests/kvm");
-    for dir in [&objects, &kvm] {
-        for file in executables(dir, &objects)? {
-            fs::copy(&file, output.join(file.file_name().unwrap_or_default()))?;
-        }
-    }
-    let missing: Vec<&String> = names.iter().filter(|n| !output.join(n).exists()).collect();
-    if !missing.is_empty() {
-        return Err(Failure::new(format!("not built: {missing:?}"))
-            .log(step.log_path())
-            .next("mend what the log shows, then run the same command again")
-            .into());
-    }
-    fs::write(output.join("list"), names.join("\n") + "\n")?;
-    stamp::record(lab, "upstream-programs", &print)?;
-    step.done();
-    Ok(output)
-}
-
-/// Upstream's makefile, with its output outside of the source.
-fn own_make(lab: &Lab, source: &Path, objects: &Path, headers: &Path) -> Command {
-    let mut make = Command::new("make");
-    make.arg("-C")
-        .arg(source.join("tools/testing/selftests/kvm"))
-        .arg(format!("-j{}", lab.choices.jobs()))
-        .args(["ARCH=x86", "CC=gcc", "LDFLAGS=-static -pthread"])
-        .arg(format!("OUTPUT={}", objects.display()))
-        .arg(format!("TMPOUT={}/.tmp", objects.display()))
-        .arg(format!("INSTALL_HDR_PATH={}", headers.display()))
-        .arg(format!(
-            "KHDR_INCLUDES=-isystem {}/include",
-            headers.display()
-        ));
-    clean(&mut make);
-    make
-}
-
-fn clean(command: &mut Command) -> &mut Command {
-    for inherited in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "OUTPUT", "KDIR"] {
-        command.env_remove(inherited);
-    }
-    command.env("LC_ALL", "C")
-}
-
-/// The names in what emit_tests prints: "kvm:amx_test".
-fn tests(emitted: &str) -> Vec<String> {
-    emitted
-        .lines()
-        .filter_map(|l| l.strip_prefix("kvm:"))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// What can be run below `dir`: programs in `objects`, scripts elsewhere.
-fn executables(dir: &Path, objects: &Path) -> Result<Vec<PathBuf>> {
-    use std::os::unix::fs::PermissionsExt;
-    let mut found = Vec::new();
-    for file in files::below(dir)? {
-        let runs = fs::metadata(&file)?.permissions().mode() & 0o111 != 0;
-        let script = file.extension().is_some_and(|x| x == "sh");
-        if runs && script != (dir == objects) {
-            found.push(file);
-        }
-    }
-    Ok(found)
-}
-
-fn programs(lab: &Lab, output: &Path, limits: &Limits) -> Result<Vec<Program>> {
-    let text = fs::read_to_string(output.join("list"))?;
-    let names: Vec<String> = text.lines().map(str::to_owned).collect();
-    let unknown = limits.unknown(&names);
-    if !unknown.is_empty() {
-        return Err(Failure::new(format!(
-            "{LIMITS} names programs that there are not: {}",
-            unknown.join(" ")
-        ))
-        .next(format!(
-            "the names are in {}",
-            lab.shown(&output.join("list"))
-        ))
-        .into());
-    }
-    Ok(names
-        .into_iter()
-        .map(|name| {
-            let skip = limits.skip.iter().find(|s| s.name == name);
-            Program {
-                file: output.join(&name),
-                skipped: skip.map(|s| s.why.clone()),
-                name,
-            }
-        })
-        .collect())
-}
-
-fn columns(lab: &Lab, only: &[String]) -> Result<Vec<Column>> {
-    let mut names = vec!["unloaded".to_owned()];
+fn columns(
+    lab: &Lab,
+    only: &[String],
+    limits: &Limits,
+    programs: &[String],
+    dir: &Path,
+) -> Result<Vec<Column>> {
+    let mut names = vec![WITHOUT.to_owned()];
     names.extend(strategies(lab)?);
     if let Some(unknown) = only.iter().find(|o| !names.contains(o)) {
         return Err(Failure::new(format!("there is no strategy \"{unknown}\""))
             .next(format!("there are {}", names.join(" ")))
             .into());
     }
-    names.retain(|n| only.is_empty() || n == "unloaded" || only.contains(n));
-    let emulator = emulator::build(lab, Emulator::Patched)?;
+    names.retain(|n| only.is_empty() || n == WITHOUT || only.contains(n));
+    let run = |p: &&String| !limits.skip.iter().any(|s| s.name == **p);
+    let entries: Vec<Entry> = programs
+        .iter()
+        .filter(run)
+        .map(|p| limits.entry(p))
+        .collect();
     let kernel = kernel::build(lab, kernel::Kind::Patched)?;
+    let shipped = module::build(lab, &kernel, module::Kind::Shipped)?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     let mut columns = Vec::new();
     for name in names {
-        let module = match name.as_str() {
-            "unloaded" => None,
-            _ => Some(module::build(lab, &kernel, module::Kind::Shipped)?),
-        };
-        let mut print = Fingerprint::new("column")
-            .text("name", &name)
-            .file(&emulator)?
-            .file(&kernel.image())?;
-        for file in kernel.modules()?.iter().chain(&module) {
-            print = print.file(file)?;
-        }
-        columns.push(Column {
-            name,
+        let mut parts = Parts {
+            emulator: emulator.clone(),
             kernel: kernel.clone(),
-            module,
-            print: print.finish(),
+            module: (name != WITHOUT).then(|| shipped.clone()),
+            programs: Vec::new(),
+            added: Vec::new(),
+            pace: 5,
+        };
+        // Of the programs, a result depends on its own only.
+        let print = parts.print(lab)?;
+        // All of them, so that a script finds the program that it is about.
+        parts.programs = selftests::programs(dir)?;
+        let runs = entries.iter().map(|entry| {
+            let (group, test) = Test::of(entry, &name, kernel::Kind::Patched, limits.cpus);
+            let print = print_of(&print, &group, std::slice::from_ref(&test));
+            let print = print.file(&dir.join(&entry.name))?.finish();
+            Ok((group, (test, print)))
         });
+        let (groups, tests): (Vec<Group>, _) =
+            runs.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        // There is none where all programs are left out.
+        columns.extend(groups.into_iter().next().map(|group| Column {
+            name,
+            group,
+            parts,
+            tests,
+        }));
     }
     Ok(columns)
 }
 
-/// Runs programs on one kernel: many in one boot, and a new boot after a crash or a hang.
-struct Runner<'a> {
-    lab: &'a Lab,
-    column: &'a Column,
-    emulator: &'a Path,
-    files: &'a [PathBuf],
-    limits: &'a Limits,
-    /// One machine is composed at a time.
-    composing: &'a Mutex<()>,
-}
+impl Column {
+    fn result(&self, program: &str, kept: &Kept<Ran>) -> Option<Record<Ran>> {
+        let (test, print) = self.tests.iter().find(|(t, _)| t.entry.name == program)?;
+        kept.get(&test.id, print)
+    }
 
-impl Runner<'_> {
-    fn run(&self, programs: &[Program], again: bool) -> Result<Results> {
-        let mut results = self.known(programs, again)?;
+    /// Runs programs until each has a result: many in one boot, and after a crash or a hang the rest
+    /// in a new one. `boot` returns where the machine's console is.
+    fn fill(
+        &self,
+        kept: &Kept<Ran>,
+        boot: impl Fn(&[Test], &mut dyn FnMut(Row, Option<Seen>)) -> Result<PathBuf>,
+    ) -> Result<()> {
         loop {
-            let todo: Vec<&Program> = programs
-                .iter()
-                .filter(|p| p.skipped.is_none() && !results.contains_key(&p.name))
-                .collect();
+            let tests = self.tests.iter();
+            let (todo, prints): (Vec<Test>, Vec<String>) = tests
+                .filter(|(test, print)| kept.get(&test.id, print).is_none())
+                .cloned()
+                .unzip();
             if todo.is_empty() {
-                return Ok(results);
+                return Ok(());
             }
-            let before = results.len();
-            let outcome = self.boot(&todo, &mut results)?;
-            if results.len() == before {
-                let failure = outcome.failure().unwrap_or_else(|| {
-                    Failure::new("the machine ran none of its programs").log(&outcome.console)
-                });
-                return Err(anyhow::Error::from(failure)
-                    .context(format!("upstream's selftests on {}", self.column.name)));
-            }
-        }
-    }
-
-    /// The results that are still good.
-    fn known(&self, programs: &[Program], again: bool) -> Result<Results> {
-        let text = fs::read_to_string(self.column.path(self.lab)).unwrap_or_default();
-        let mut old: Results = serde_json::from_str(&text).unwrap_or_default();
-        let mut results = Results::new();
-        for program in programs.iter().filter(|p| p.skipped.is_none()) {
-            let print = self.column.print_of(program, self.limits)?;
-            if let Some(ran) = old.remove(&program.name) {
-                if ran.print == print && !again {
-                    results.insert(program.name.clone(), ran);
+            let (mut done, mut said, mut saved) = (0, Vec::new(), Ok(()));
+            let console = boot(&todo, &mut |row, seen| {
+                let at = todo.iter().position(|t| t.id == row.name);
+                let (Some(i), Some(seen)) = (at, seen.filter(|s| s.began)) else {
+                    said.extend(row.said);
+                    return;
+                };
+                let ran = Ran::new(row.verdict, &seen);
+                done += 1;
+                let (count, name) = (todo.len(), &todo[i].entry.name);
+                eprintln!("lab: {}: {done}/{count} {name}: {}", self.name, ran.words());
+                if let Err(error) = kept.keep(&row.name, &prints[i], ran) {
+                    saved = Err(error);
                 }
-            }
-        }
-        Ok(results)
-    }
-
-    fn boot(&self, todo: &[&Program], results: &mut Results) -> Result<Outcome> {
-        let timeout = self.limits.timeout;
-        let guests: Vec<Guest> = todo.iter().map(|p| guest(p, timeout)).collect();
-        let mut prints = BTreeMap::new();
-        for program in todo {
-            let print = self.column.print_of(program, self.limits)?;
-            prints.insert(program.name.clone(), print);
-        }
-        let machine = Machine {
-            name: format!("upstream-{}", self.column.name),
-            emulator: self.emulator.to_owned(),
-            kernel: self.column.kernel.clone(),
-            module: self.column.module.clone(),
-            strategy: self.column.strategy(),
-            programs: self.files.to_vec(),
-            added: Vec::new(),
-            cpus: self.limits.cpus,
-            memory: self.limits.memory,
-            parameters: String::new(),
-            without: String::new(),
-            command: script(todo, timeout),
-            // A machine's second can take several of ours.
-            timeout: Duration::from_secs(600 + 5 * timeout * todo.len() as u64),
-            silence: Duration::from_secs(300 + 5 * timeout),
-        };
-        let dir = {
-            let _one = self.composing.lock().unwrap_or_else(|e| e.into_inner());
-            self.lab.lock()?;
-            let dir = machine::compose(self.lab, &machine)?;
-            self.lab.unlock();
-            dir
-        };
-        let total = results.len() + todo.len();
-        let mut watch = Watch::new(&guests);
-        let mut clock = Clock::default();
-        let mut failed = None;
-        let mut keep = |results: &mut Results, name: &str, ran: Ran| {
-            let said = match ran.said.as_str() {
-                "" => String::new(),
-                said => format!(": {said}"),
-            };
-            eprintln!(
-                "lab: {}: {}/{total} {name}: {}{said}",
-                self.column.name,
-                results.len() + 1,
-                ran.result.word()
-            );
-            results.insert(name.to_owned(), ran);
-            if let Err(error) = self.save(results) {
-                failed.get_or_insert(error);
-            }
-        };
-        let outcome = machine::run(&machine, &dir, &mut |told| {
-            if let Told::Console(line, _) = &told {
-                clock.line(line);
-            }
-            for (name, _, _) in watch.told(told) {
-                let ran = Ran::new(watch.seen(&name), None, clock.of(&name), &prints[&name]);
-                keep(results, &name, ran);
-            }
-        })?;
-        // The one that was running when the machine came to a sudden end.
-        for program in todo.iter().filter(|p| !results.contains_key(&p.name)) {
-            let seen = watch.seen(&program.name);
-            if seen.began {
-                let print = &prints[&program.name];
-                let seconds = clock.of(&program.name);
-                let ran = Ran::new(seen, Some(&outcome.end), seconds, print);
-                keep(results, &program.name, ran);
-                break;
-            }
-        }
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(outcome),
-        }
-    }
-
-    fn save(&self, results: &Results) -> Result<()> {
-        // Those of programs that were not asked for stay, too.
-        let path = self.column.path(self.lab);
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let mut all: Results = serde_json::from_str(&text).unwrap_or_default();
-        all.extend(results.iter().map(|(k, v)| (k.clone(), v.clone())));
-        write_json(&path, &all)
-    }
-}
-
-/// A program as the machine's follower knows it.
-fn guest(program: &Program, timeout: u64) -> Guest {
-    Guest {
-        id: program.name.clone(),
-        on: String::new(),
-        entry: Entry::new(&program.name, &program.command()),
-        timeout,
-    }
-}
-
-fn script(todo: &[&Program], timeout: u64) -> String {
-    let mut text = String::from(". /etc/lab.sh\n");
-    for program in todo {
-        text += &format!(
-            "lab_test {} {timeout} {}\n",
-            quoted(&program.name),
-            quoted(&program.command())
-        );
-    }
-    text
-}
-
-/// How long each program took, by the time stamps of the kernel's log.
-#[derive(Default)]
-struct Clock(BTreeMap<String, (f64, f64)>);
-
-impl Clock {
-    fn line(&mut self, line: &str) {
-        let (Some(text), Some(time)) = (message(line), time(line)) else {
-            return;
-        };
-        if let Some(name) = text.strip_prefix("lab: test ") {
-            self.0.insert(name.to_owned(), (time, time));
-        } else if let Some(name) = text.strip_prefix("lab: end ") {
-            if let Some(times) = self.0.get_mut(name) {
-                times.1 = time;
+            })?;
+            saved?;
+            if done == 0 {
+                let what = format!("upstream's selftests on {}: none of them ran", self.name);
+                said.dedup();
+                return Err(Failure::new(what)
+                    .details(said)
+                    .log(&console)
+                    .next("the console log says how far the machine came")
+                    .into());
             }
         }
     }
-
-    fn of(&self, name: &str) -> f64 {
-        let seconds = self.0.get(name).map_or(0.0, |(began, ended)| ended - began);
-        (seconds * 10.0).round() / 10.0
-    }
-}
-
-fn time(line: &str) -> Option<f64> {
-    let (time, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
-    time.trim().parse().ok()
 }
 
 /// build/report/upstream.json
@@ -665,90 +348,57 @@ struct Report<'a> {
     changed: Vec<String>,
     /// Those that came to no result of their own, in the same way.
     unfinished: Vec<String>,
-    programs: Vec<Row<'a>>,
+    programs: Vec<Program<'a>>,
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct Program<'a> {
     name: &'a str,
     /// Why it was not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<&'a str>,
-    results: BTreeMap<&'a str, &'a Ran>,
+    results: BTreeMap<&'a str, Record<Ran>>,
 }
 
 impl<'a> Report<'a> {
-    fn new(
-        columns: &'a [Column],
-        programs: &'a [Program],
-        results: &'a BTreeMap<&str, Results>,
-    ) -> Result<Report<'a>> {
+    fn new(columns: &'a [Column], programs: Vec<Program<'a>>) -> Result<Report<'a>> {
         let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
-        let mut rows = Vec::new();
-        for program in programs {
-            let mut row = Row {
-                name: &program.name,
-                skipped: program.skipped.as_deref(),
-                results: BTreeMap::new(),
-            };
-            for name in &names {
-                if let Some(ran) = results[name].get(&program.name) {
-                    row.results.insert(name, ran);
-                }
-            }
-            rows.push(row);
-        }
-        let strategies = columns.iter().filter(|c| c.module.is_some());
-        let strategies: Vec<&str> = strategies.map(|c| c.name.as_str()).collect();
-        let patched = columns.iter().find(|c| c.name == "unloaded");
         Ok(Report {
-            kernel: match patched {
-                Some(column) => column.kernel.release()?,
+            kernel: match columns.first() {
+                Some(column) => column.parts.kernel.release()?,
                 None => String::new(),
             },
-            changed: changed(&rows, &strategies),
-            unfinished: unfinished(&rows),
+            changed: programs.iter().flat_map(|p| p.changed(&names)).collect(),
+            unfinished: programs.iter().flat_map(Program::unfinished).collect(),
             columns: names,
-            programs: rows,
+            programs,
         })
     }
 
     fn table(&self) -> String {
-        let width = self.programs.iter().map(|r| r.name.len()).max();
-        let width = width.unwrap_or(0);
-        let mut text = format!("{:width$}", "");
-        for column in &self.columns {
-            text += &format!("  {column:>8}");
-        }
-        text.push('\n');
-        for row in &self.programs {
-            text += &format!("{:width$}", row.name);
-            for column in &self.columns {
-                let word = match (row.results.get(column), row.skipped) {
-                    (Some(ran), _) => ran.result.word(),
-                    (None, Some(_)) => "not run",
-                    (None, None) => "-",
-                };
-                text += &format!("  {word:>8}");
-            }
-            text.push('\n');
-            for reason in row.reasons() {
-                text += &format!("    {reason}\n");
-            }
-        }
-        for column in &self.columns {
-            let count = |verdict: Verdict| {
-                let of = |row: &&Row| row.results.get(column).map(|r| r.result) == Some(verdict);
-                self.programs.iter().filter(of).count()
+        let head: Vec<&str> = ["program"].iter().chain(&self.columns).copied().collect();
+        let rows = self.programs.iter().map(|program| {
+            let word = |column| match (program.results.get(column), program.skipped) {
+                (Some(ran), _) => ran.result.result.word(),
+                (None, Some(_)) => "not run",
+                (None, None) => "-",
             };
-            let rest = self.programs.len()
-                - count(Verdict::Pass)
-                - count(Verdict::Skip)
-                - self.programs.iter().filter(|r| r.skipped.is_some()).count();
+            let words = self.columns.iter().map(word);
+            [program.name].into_iter().chain(words).collect()
+        });
+        table(&head, rows)
+    }
+
+    /// What it comes to.
+    fn words(&self) -> String {
+        let mut text = String::new();
+        for column in &self.columns {
+            let ran = || self.programs.iter().filter_map(|p| p.results.get(column));
+            let count = |verdict| ran().filter(|r| r.result.result == verdict).count();
+            let (passed, skipped) = (count(Verdict::Pass), count(Verdict::Skip));
+            let rest = ran().count() - passed - skipped;
             text += &format!(
-                "{column}: {} passed, {} skipped themselves, {rest} others\n",
-                count(Verdict::Pass),
-                count(Verdict::Skip)
+                "{column}: {passed} passed, {skipped} skipped themselves, {rest} others\n"
             );
         }
         text += &match self.changed.as_slice() {
@@ -771,79 +421,96 @@ impl<'a> Report<'a> {
     }
 }
 
-impl Row<'_> {
-    /// What the programs said of results that are not "pass", each once.
+impl<'a> Program<'a> {
+    fn new(
+        name: &'a str,
+        columns: &'a [Column],
+        limits: &'a Limits,
+        kept: &Kept<Ran>,
+    ) -> Program<'a> {
+        let left_out = limits.skip.iter().find(|s| s.name == name);
+        let of = |c: &'a Column| Some((c.name.as_str(), c.result(name, kept)?));
+        Program {
+            name,
+            skipped: left_out.map(|s| s.why.as_str()),
+            results: columns.iter().filter_map(of).collect(),
+        }
+    }
+
+    /// What the program said of results that are not "pass", each once.
     fn reasons(&self) -> Vec<String> {
         let mut found: Vec<String> = self.skipped.iter().map(|s| (*s).to_owned()).collect();
-        for ran in self.results.values().filter(|r| !r.said.is_empty()) {
-            let reason = format!("{}: {}", ran.result.word(), ran.said);
-            if !found.contains(&reason) {
-                found.push(reason);
+        for ran in self.results.values().filter(|r| !r.result.said.is_empty()) {
+            if !found.contains(&ran.result.words()) {
+                found.push(ran.result.words());
             }
         }
         found
     }
-}
 
-/// The results with a strategy that are not the ones without the module.
-fn changed(rows: &[Row], strategies: &[&str]) -> Vec<String> {
-    let mut found = Vec::new();
-    for row in rows.iter().filter(|r| r.skipped.is_none()) {
-        for strategy in strategies {
-            let same = match (row.results.get("unloaded"), row.results.get(strategy)) {
-                (Some(without), Some(with)) => with.same(without),
-                _ => false,
-            };
-            if !same {
-                found.push(format!("{}: {strategy}", row.name));
-            }
-        }
+    /// The results with a strategy that are not the one without the module.
+    fn changed(&self, columns: &[&str]) -> Vec<String> {
+        let same = |column: &&&str| match (self.results.get(WITHOUT), self.results.get(**column)) {
+            (Some(without), Some(with)) => with.result.same(&without.result),
+            _ => false,
+        };
+        let ran = columns.iter().filter(|_| self.skipped.is_none());
+        ran.filter(|column| **column != WITHOUT && !same(column))
+            .map(|column| format!("{}: {column}", self.name))
+            .collect()
     }
-    found
-}
 
-/// The results that say nothing of the program.
-fn unfinished(rows: &[Row]) -> Vec<String> {
-    let mut found = Vec::new();
-    for row in rows {
-        for (kernel, ran) in &row.results {
-            if !matches!(ran.result, Verdict::Pass | Verdict::Fail | Verdict::Skip) {
-                found.push(format!("{}: {kernel}", row.name));
-            }
-        }
+    /// The results that say nothing of the program.
+    fn unfinished(&self) -> Vec<String> {
+        let results = self.results.iter();
+        results
+            .filter(|(_, ran)| ran.result.unfinished())
+            .map(|(column, _)| format!("{}: {column}", self.name))
+            .collect()
     }
-    found
+
+    /// It passes if no strategy changes it, whatever it is; what it skips in all columns is a skip.
+    fn row(&self, columns: &[&str]) -> Row {
+        let skip = |r: &Record<Ran>| r.result.result == Verdict::Skip;
+        let changed = self.changed(columns);
+        let wrong: Vec<String> = changed.into_iter().chain(self.unfinished()).collect();
+        let verdict = match wrong.is_empty() {
+            false => Verdict::Fail,
+            // One that is left out has no results.
+            true if self.results.values().all(skip) => Verdict::Skip,
+            true => Verdict::Pass,
+        };
+        let said = wrong.into_iter().chain(self.reasons()).collect();
+        Row::new(self.name, verdict, said)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(status: Option<i32>, output: &[&str], splats: &[&str]) -> Seen {
-        Seen {
-            began: true,
-            status,
-            output: output.iter().map(|l| (*l).to_owned()).collect(),
-            splats: splats.iter().map(|l| (*l).to_owned()).collect(),
-        }
-    }
-
     fn ran(status: i32, output: &[&str]) -> Ran {
-        Ran::new(&seen(Some(status), output, &[]), None, 1.0, "p")
+        let seen = Seen {
+            began: true,
+            status: Some(status),
+            output: output.iter().map(|l| (*l).to_owned()).collect(),
+            ..Seen::default()
+        };
+        let limits: Limits = toml::from_str("timeout = 1\ncpus = 1\nmemory = 1\n").unwrap();
+        let (verdict, _) = crate::tests::verdict::judge(&limits.entry("x"), &seen, None);
+        Ran::new(verdict, &seen)
     }
 
-    #[test]
-    fn results_are_told_apart() {
-        let of = |seen: &Seen, end: Option<&End>| Ran::new(seen, end, 0.0, "p").result;
-        assert_eq!(of(&seen(Some(0), &[], &[]), None), Verdict::Pass);
-        assert_eq!(of(&seen(Some(4), &[], &[]), None), Verdict::Skip);
-        assert_eq!(of(&seen(Some(137), &[], &[]), None), Verdict::Timeout);
-        assert_eq!(of(&seen(Some(254), &[], &[]), None), Verdict::Fail);
-        assert_eq!(of(&seen(Some(0), &[], &["BUG: x"]), None), Verdict::Splat);
-        let cut = seen(None, &[], &[]);
-        assert_eq!(of(&cut, Some(&End::Panic)), Verdict::Crash);
-        assert_eq!(of(&cut, Some(&End::Silent)), Verdict::Hang);
-        assert_eq!(of(&cut, Some(&End::Died)), Verdict::Hang);
+    fn program<'a>(name: &'a str, results: &[(&'a str, &Ran)]) -> Program<'a> {
+        let record = |ran: &Ran| Record {
+            result: ran.clone(),
+            print: "p".into(),
+        };
+        Program {
+            name,
+            skipped: None,
+            results: results.iter().map(|(c, r)| (*c, record(r))).collect(),
+        }
     }
 
     #[test]
@@ -860,53 +527,116 @@ mod tests {
 
     #[test]
     fn results_are_the_same_if_all_their_parts_are() {
-        let one = ran(0, &["TAP version 13", "ok 1 a", "ok 2 b"]);
-        assert_eq!(one.parts, ["ok a", "ok b"]);
-        assert!(one.same(&ran(0, &["ok 1 a", "noise", "ok 2 b"])));
+        let one = ran(0, &["TAP version 13", "ok 1 a", "ok 2 b # SKIP"]);
+        assert_eq!(one.parts, ["ok a", "ok b # SKIP"]);
+        assert!(one.same(&ran(0, &["ok 1 a", "noise", "ok 2 b # SKIP"])));
         assert!(!one.same(&ran(0, &["ok 1 a"])));
-        assert!(!one.same(&ran(1, &["ok 1 a", "ok 2 b"])));
+        assert!(!one.same(&ran(1, &["ok 1 a", "ok 2 b # SKIP"])));
         assert!(!ran(1, &["not ok 1 a"]).same(&ran(1, &["not ok 1 b"])));
     }
 
     #[test]
     fn a_result_that_differs_or_is_missing_is_a_change() {
         let (pass, fail) = (ran(0, &[]), ran(1, &[]));
-        let row = |name, lazy: Option<&'static Ran>, without| Row {
-            name,
-            skipped: None,
-            results: lazy
-                .map(|r| ("lazy", r))
-                .into_iter()
-                .chain([("unloaded", without)])
-                .collect(),
+        let changed = |name, lazy: Option<&Ran>, without: &Ran| {
+            let lazy = lazy.map(|r| ("lazy", r));
+            let results: Vec<_> = lazy.into_iter().chain([(WITHOUT, without)]).collect();
+            let program = program(name, &results);
+            assert!(program.unfinished().is_empty());
+            assert!(program.changed(&[WITHOUT]).is_empty());
+            let columns = [WITHOUT, "lazy"];
+            let changed = program.changed(&columns);
+            assert_eq!(program.row(&columns).verdict.failed(), !changed.is_empty());
+            changed.concat()
         };
-        let (pass, fail): (&'static Ran, &'static Ran) =
-            (Box::leak(Box::new(pass)), Box::leak(Box::new(fail)));
-        let rows = [
-            row("same", Some(pass), pass),
-            row("same failure", Some(fail), fail),
-            row("worse", Some(fail), pass),
-            row("better", Some(pass), fail),
-            row("missing", None, pass),
-        ];
-        assert_eq!(
-            changed(&rows, &["lazy"]),
-            ["worse: lazy", "better: lazy", "missing: lazy"]
-        );
-        assert!(changed(&rows, &[]).is_empty());
-        assert!(unfinished(&rows).is_empty());
+        assert_eq!(changed("same", Some(&pass), &pass), "");
+        assert_eq!(changed("same failure", Some(&fail), &fail), "");
+        assert_eq!(changed("worse", Some(&fail), &pass), "worse: lazy");
+        assert_eq!(changed("better", Some(&pass), &fail), "better: lazy");
+        assert_eq!(changed("missing", None, &pass), "missing: lazy");
     }
 
     #[test]
     fn a_program_that_says_nothing_is_not_the_same_as_one_that_passes() {
-        let hung: &'static Ran = Box::leak(Box::new(ran(137, &[])));
-        let row = Row {
-            name: "slow",
-            skipped: None,
-            results: [("unloaded", hung), ("lazy", hung)].into(),
+        let hung = ran(137, &[]);
+        let columns = [WITHOUT, "lazy"];
+        let program = program("slow", &[(WITHOUT, &hung), ("lazy", &hung)]);
+        assert!(program.changed(&columns).is_empty());
+        assert_eq!(program.unfinished(), ["slow: lazy", "slow: unloaded"]);
+        assert!(program.row(&columns).verdict.failed());
+    }
+
+    #[test]
+    fn what_is_skipped_says_so() {
+        let skip = ran(4, &["1..0 # SKIP no x"]);
+        let columns = [WITHOUT, "lazy"];
+        let row = program("s", &[(WITHOUT, &skip), ("lazy", &skip)]).row(&columns);
+        assert_eq!(row.verdict, Verdict::Skip);
+        assert_eq!(row.said, ["skip: 1..0 # SKIP no x"]);
+        let mut left_out = program("big", &[]);
+        left_out.skipped = Some("too big");
+        let row = left_out.row(&columns);
+        assert_eq!(
+            (row.verdict, row.said.concat()),
+            (Verdict::Skip, "too big".into())
+        );
+    }
+
+    #[test]
+    fn after_a_crash_the_rest_runs_in_a_new_boot_and_nothing_runs_twice() {
+        let limits: Limits = toml::from_str("timeout = 1\ncpus = 1\nmemory = 1\n").unwrap();
+        let test = |name| Test::of(&limits.entry(name), "lazy", kernel::Kind::Patched, 1);
+        let path = PathBuf::new;
+        let column = Column {
+            name: "lazy".into(),
+            group: test("a").0,
+            parts: Parts {
+                emulator: path(),
+                kernel: kernel::Kernel {
+                    source: path(),
+                    objects: path(),
+                },
+                module: None,
+                programs: Vec::new(),
+                added: Vec::new(),
+                pace: 1,
+            },
+            tests: ["a", "b", "c"].map(|n| (test(n).1, n.to_owned())).to_vec(),
         };
-        assert!(changed(std::slice::from_ref(&row), &["lazy"]).is_empty());
-        assert_eq!(unfinished(&[row]), ["slow: lazy", "slow: unloaded"]);
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Lab::at_root(dir.path(), Default::default()).unwrap();
+        let boots = Mutex::new(Vec::new());
+        // The second program of each machine crashes it.
+        let boot = |tests: &[Test], tell: &mut dyn FnMut(Row, Option<Seen>)| {
+            let names: Vec<&str> = tests.iter().map(|t| t.entry.name.as_str()).collect();
+            boots.lock().unwrap().push(names.concat());
+            for (i, test) in tests.iter().enumerate() {
+                let verdict = [Verdict::Pass, Verdict::Crash][i.min(1)];
+                let seen = Seen {
+                    began: i < 2,
+                    ..Seen::default()
+                };
+                tell(Row::new(&test.id, verdict, Vec::new()), Some(seen));
+            }
+            tell(Row::new("boots", Verdict::Fail, Vec::new()), None);
+            Ok(path())
+        };
+        column.fill(&Kept::open(&lab, "x"), boot).unwrap();
+        assert_eq!(*boots.lock().unwrap(), ["abc", "c"]);
+        let kept = Kept::open(&lab, "x");
+        column.fill(&kept, boot).unwrap();
+        assert_eq!(boots.lock().unwrap().len(), 2);
+        let result = |name| column.result(name, &kept).unwrap().result.result;
+        assert_eq!(result("b"), Verdict::Crash);
+        assert_eq!((result("a"), result("c")), (Verdict::Pass, Verdict::Pass));
+
+        // A machine that runs nothing is an error, in its own words.
+        let none = |_: &[Test], tell: &mut dyn FnMut(Row, Option<Seen>)| {
+            tell(Row::new("x", Verdict::Fail, vec!["no room".into()]), None);
+            Ok(path())
+        };
+        let error = column.fill(&Kept::open(&lab, "y"), none).unwrap_err();
+        assert!(error.to_string().contains("no room"));
     }
 
     #[test]
@@ -915,20 +645,5 @@ mod tests {
         let limits = Limits::read(&path).unwrap();
         assert!(limits.skip.iter().all(|p| !p.why.is_empty()));
         assert_eq!(limits.unknown(&[]).len(), limits.skip.len());
-    }
-
-    #[test]
-    fn the_kernel_tree_s_list_is_read() {
-        let emitted = "make: Entering\nkvm:amx_test\nkvm:nx_huge_pages_test.sh\n";
-        assert_eq!(tests(emitted), ["amx_test", "nx_huge_pages_test.sh"]);
-    }
-
-    #[test]
-    fn time_is_the_machine_s() {
-        let mut clock = Clock::default();
-        clock.line("[   12.50] lab: test a");
-        clock.line("[   13.00] lab: end b");
-        clock.line("[   14.75] lab: end a");
-        assert_eq!((clock.of("a"), clock.of("b")), (2.3, 0.0));
     }
 }

@@ -2,6 +2,7 @@
 //! The emulated machine: what is in it, how it runs, what it says.
 
 pub mod console; // lines of the kernel's console
+pub mod words; // what a machine is told: words for sh, kernel parameters, CPU features
 
 mod bochsrc; // the emulator's configuration
 mod common; // what many machines have in common, packed

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::base::failure::Failure;
-use crate::build::kernel::Kind;
-use crate::commands::boot::quoted;
+use crate::build::{emulator::Emulator, kernel, module};
+use crate::machine::words::quoted;
 
-/// selftests/list.toml
+/// selftests/list.toml, or a list that a command makes.
 #[derive(Debug, Deserialize)]
 pub struct List {
     pub test: Vec<Entry>,
@@ -23,25 +23,24 @@ impl List {
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let list: List =
             toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        match list
-            .test
-            .iter()
-            .find(|t| (t.expect == Expect::Crash) == t.oops.is_empty())
-        {
-            None => Ok(list),
-            Some(test) => Err(Failure::new(format!(
-                "{}: \"{}\": \"crash\" and \"oops\" need each other",
-                path.display(),
-                test.name
-            ))
-            .next("say what the kernel's oops says")
-            .into()),
+        for entry in &list.test {
+            if let Some((what, next)) = entry.wrong() {
+                return Err(Failure::new(format!(
+                    "{}: \"{}\": {what}",
+                    path.display(),
+                    entry.name
+                ))
+                .next(next)
+                .into());
+            }
         }
+        Ok(list)
     }
 }
 
+/// What runs, on which kernels, and what must come of it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Entry {
     pub name: String,
     /// For sh in the machine; the programs of selftests/ are in its PATH.
@@ -49,51 +48,74 @@ pub struct Entry {
     /// "stock", "unloaded", or a strategy to load on the patched kernel.
     pub kernels: Vec<String>,
     /// Whether what runs on the patched kernel runs on the debug kernel as well.
-    #[serde(default = "yes")]
     pub debug: bool,
-    #[serde(default = "one_cpu")]
     pub cpus: OneOrMore,
-    #[serde(default)]
-    pub emulator: EmulatorName,
-    #[serde(default)]
+    /// In MiB.
+    pub memory: u32,
+    pub emulator: Emulator,
     pub expect: Expect,
     /// What the kernel's oops says before it panics as expected.
-    #[serde(default)]
     pub oops: String,
     /// Whether a part of it may be skipped.
-    #[serde(default)]
     pub skips: bool,
-    #[serde(default)]
-    pub module: ModuleName,
+    pub module: module::Kind,
     /// CPU features that the machine lacks.
-    #[serde(default)]
     pub without: String,
     /// Kernel parameters of its machine.
-    #[serde(default)]
     pub params: String,
     /// In seconds of the machine's own clock.
-    #[serde(default = "default_timeout")]
     pub timeout: u64,
+    /// The only part of the command that runs, which must be among what it reports.
+    #[serde(skip)]
+    pub only: Option<String>,
+}
+
+/// What a machine has unless an entry says otherwise, in MiB.
+const MEMORY: u32 = 1024;
+
+impl Default for Entry {
+    fn default() -> Entry {
+        Entry {
+            name: String::new(),
+            command: String::new(),
+            kernels: Vec::new(),
+            debug: true,
+            cpus: OneOrMore::One(1),
+            memory: MEMORY,
+            emulator: Emulator::default(),
+            expect: Expect::default(),
+            oops: String::new(),
+            skips: false,
+            module: module::Kind::default(),
+            without: String::new(),
+            params: String::new(),
+            timeout: 120,
+            only: None,
+        }
+    }
 }
 
 impl Entry {
-    /// An entry that is in no list.
     pub fn new(name: &str, command: &str) -> Entry {
         Entry {
             name: name.to_owned(),
             command: command.to_owned(),
-            kernels: Vec::new(),
-            debug: false,
-            cpus: one_cpu(),
-            emulator: EmulatorName::default(),
-            expect: Expect::default(),
-            oops: String::new(),
-            skips: false,
-            module: ModuleName::default(),
-            without: String::new(),
-            params: String::new(),
-            timeout: default_timeout(),
+            ..Entry::default()
         }
+    }
+
+    /// What is wrong with it, and how to mend that.
+    fn wrong(&self) -> Option<(&str, &str)> {
+        if self.name.is_empty() || self.command.is_empty() || self.kernels.is_empty() {
+            return Some((
+                "\"name\", \"command\" and \"kernels\" are needed",
+                "say all three; the list's first lines explain them",
+            ));
+        }
+        ((self.expect == Expect::Crash) == self.oops.is_empty()).then_some((
+            "\"crash\" and \"oops\" need each other",
+            "say what the kernel's oops says",
+        ))
     }
 }
 
@@ -105,46 +127,18 @@ pub enum OneOrMore {
 }
 
 impl OneOrMore {
-    pub fn all(&self) -> Vec<u32> {
+    fn all(&self) -> &[u32] {
         match self {
-            OneOrMore::One(n) => vec![*n],
-            OneOrMore::More(all) => all.clone(),
+            OneOrMore::One(n) => std::slice::from_ref(n),
+            OneOrMore::More(all) => all,
         }
     }
-}
-
-pub fn one_cpu() -> OneOrMore {
-    OneOrMore::One(1)
-}
-
-pub fn default_timeout() -> u64 {
-    120
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// How many times longer a test may take on the debug kernel: lockdep makes what takes locks slow.
 const DEBUG_PATIENCE: u64 = 3;
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "kebab-case")]
-pub enum EmulatorName {
-    #[default]
-    Patched,
-    Unpatched,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModuleName {
-    #[default]
-    Module,
-    ModuleBroken,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
     #[default]
@@ -158,10 +152,11 @@ pub enum Expect {
 /// Tests with the same value of this run in one machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
-    pub emulator: EmulatorName,
-    pub kernel: Kind,
+    pub emulator: Emulator,
+    pub kernel: kernel::Kind,
     pub cpus: u32,
-    pub module: ModuleName,
+    pub memory: u32,
+    pub module: module::Kind,
     pub without: String,
     pub params: String,
     /// The only test of a machine that must panic.
@@ -170,34 +165,34 @@ pub struct Group {
 
 impl Group {
     pub fn name(&self) -> String {
-        let mut name = format!(
-            "{} kernel, {} CPU{}",
-            self.kernel.name(),
-            self.cpus,
-            if self.cpus == 1 { "" } else { "s" }
-        );
-        if self.emulator == EmulatorName::Unpatched {
+        let mut name = format!("{} kernel, {}", self.kernel.name(), counted(self.cpus));
+        if self.memory != MEMORY {
+            name += &format!(", {} MiB", self.memory);
+        }
+        if self.emulator == Emulator::Unpatched {
             name += ", unpatched emulator";
         }
-        if self.module == ModuleName::ModuleBroken {
+        if self.module == module::Kind::Broken {
             name += ", broken module";
         }
-        for extra in [&self.without, &self.params]
-            .into_iter()
-            .filter(|e| !e.is_empty())
-        {
-            name += &format!(", {extra}");
-        }
-        if let Some(test) = &self.alone {
-            name += &format!(", {test}");
+        let alone = self.alone.as_ref();
+        for extra in [&self.without, &self.params].into_iter().chain(alone) {
+            if !extra.is_empty() {
+                name += &format!(", {extra}");
+            }
         }
         name
     }
 }
 
+fn counted(cpus: u32) -> String {
+    format!("{cpus} CPU{}", if cpus == 1 { "" } else { "s" })
+}
+
 /// A test of one machine.
 #[derive(Clone, Debug)]
-pub struct Guest {
+pub struct Test {
+    /// What the reports call it.
     pub id: String,
     /// What it runs on: "stock", "unloaded" or a strategy.
     pub on: String,
@@ -207,8 +202,9 @@ pub struct Guest {
 }
 
 /// The machines that a list needs, with their tests.
-pub fn machines(list: &List) -> BTreeMap<Group, Vec<Guest>> {
-    let mut all: BTreeMap<Group, Vec<Guest>> = BTreeMap::new();
+pub fn machines(list: &List) -> BTreeMap<Group, Vec<Test>> {
+    use kernel::Kind;
+    let mut all: BTreeMap<Group, Vec<Test>> = BTreeMap::new();
     for entry in &list.test {
         for on in &entry.kernels {
             let kernels: &[Kind] = match (on.as_str(), entry.debug) {
@@ -217,9 +213,9 @@ pub fn machines(list: &List) -> BTreeMap<Group, Vec<Guest>> {
                 (_, true) => &[Kind::Patched, Kind::Debug],
             };
             for &kernel in kernels {
-                for cpus in entry.cpus.all() {
-                    let (group, guest) = guest(entry, on, kernel, cpus);
-                    all.entry(group).or_default().push(guest);
+                for &cpus in entry.cpus.all() {
+                    let (group, test) = Test::of(entry, on, kernel, cpus);
+                    all.entry(group).or_default().push(test);
                 }
             }
         }
@@ -227,62 +223,61 @@ pub fn machines(list: &List) -> BTreeMap<Group, Vec<Guest>> {
     all
 }
 
-/// One run of an entry, and the machine that it belongs into.
-pub fn guest(entry: &Entry, on: &str, kernel: Kind, cpus: u32) -> (Group, Guest) {
-    let mut id = format!(
-        "{}: {on}, {cpus} CPU{}",
-        entry.name,
-        if cpus == 1 { "" } else { "s" }
-    );
-    if kernel == Kind::Debug {
-        id += ", debug kernel";
+impl Test {
+    /// One run of an entry, and the machine that it belongs into.
+    pub fn of(entry: &Entry, on: &str, kernel: kernel::Kind, cpus: u32) -> (Group, Test) {
+        let mut id = format!("{}: {on}, {}", entry.name, counted(cpus));
+        if kernel == kernel::Kind::Debug {
+            id += ", debug kernel";
+        }
+        if entry.emulator == Emulator::Unpatched {
+            id += ", unpatched emulator";
+        }
+        if entry.module == module::Kind::Broken {
+            id += ", broken module";
+        }
+        if !entry.without.is_empty() {
+            id += &format!(", without {}", entry.without);
+        }
+        id += match entry.expect {
+            Expect::Pass => "",
+            Expect::Fail => " (must fail)",
+            Expect::Crash => " (must crash)",
+        };
+        let group = Group {
+            emulator: entry.emulator,
+            kernel,
+            cpus,
+            memory: entry.memory,
+            module: entry.module,
+            without: entry.without.clone(),
+            params: entry.params.clone(),
+            alone: (entry.expect == Expect::Crash).then(|| id.clone()),
+        };
+        let patience = match kernel {
+            kernel::Kind::Debug => DEBUG_PATIENCE,
+            _ => 1,
+        };
+        let test = Test {
+            id,
+            on: on.to_owned(),
+            entry: entry.clone(),
+            timeout: entry.timeout * patience,
+        };
+        (group, test)
     }
-    if entry.emulator == EmulatorName::Unpatched {
-        id += ", unpatched emulator";
-    }
-    if entry.module == ModuleName::ModuleBroken {
-        id += ", broken module";
-    }
-    if !entry.without.is_empty() {
-        id += &format!(", without {}", entry.without);
-    }
-    id += match entry.expect {
-        Expect::Pass => "",
-        Expect::Fail => " (must fail)",
-        Expect::Crash => " (must crash)",
-    };
-    let group = Group {
-        emulator: entry.emulator,
-        kernel,
-        cpus,
-        module: entry.module,
-        without: entry.without.clone(),
-        params: entry.params.clone(),
-        alone: (entry.expect == Expect::Crash).then(|| id.clone()),
-    };
-    let patience = match kernel {
-        Kind::Debug => DEBUG_PATIENCE,
-        _ => 1,
-    };
-    let guest = Guest {
-        id,
-        on: on.to_owned(),
-        entry: entry.clone(),
-        timeout: entry.timeout * patience,
-    };
-    (group, guest)
-}
 
-pub fn is_strategy(on: &str) -> bool {
-    on != "stock" && on != "unloaded"
+    fn strategy(&self) -> Option<&str> {
+        (self.on != "stock" && self.on != "unloaded").then_some(&self.on)
+    }
 }
 
 /// The strategies of a machine's tests, in the order in which the list names them.
-pub fn strategies(tests: &[Guest]) -> Vec<&str> {
-    let mut found: Vec<&str> = Vec::new();
-    for test in tests.iter().filter(|t| is_strategy(&t.on)) {
-        if !found.contains(&test.on.as_str()) {
-            found.push(&test.on);
+pub fn strategies<'a>(tests: impl IntoIterator<Item = &'a Test>) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for strategy in tests.into_iter().filter_map(Test::strategy) {
+        if !found.contains(&strategy) {
+            found.push(strategy);
         }
     }
     found
@@ -291,27 +286,25 @@ pub fn strategies(tests: &[Guest]) -> Vec<&str> {
 /// The machine's script: first what needs no module, then each strategy loaded, tested, unloaded.
 /// A negative control, which may leave the kernel in a state that it has complained about, comes
 /// after what must pass.
-pub fn script(all: &[Guest]) -> String {
-    let line = |test: &Guest| {
-        format!(
-            "lab_test {} {} {}\n",
-            quoted(&test.id),
-            test.timeout,
-            quoted(&test.entry.command)
-        )
-    };
-    let mut text = String::from(". /etc/lab.sh\n");
-    let mut tests: Vec<&Guest> = all.iter().collect();
+pub fn script(all: &[Test]) -> String {
+    let mut tests: Vec<&Test> = all.iter().collect();
     tests.sort_by_key(|t| t.entry.expect != Expect::Pass);
-    for test in tests.iter().filter(|t| !is_strategy(&t.on)) {
-        text += &line(test);
-    }
+    let lines = |strategy: Option<&str>| -> String {
+        let of_it = tests.iter().filter(|t| t.strategy() == strategy);
+        of_it
+            .map(|t| {
+                let (id, command) = (quoted(&t.id), quoted(&t.entry.command));
+                format!("lab_test {id} {} {command}\n", t.timeout)
+            })
+            .collect()
+    };
+    let mut text = format!(". /etc/lab.sh\n{}", lines(None));
     for strategy in strategies(all) {
-        text += &format!("if lab_load {}; then\n", quoted(strategy));
-        for test in tests.iter().filter(|t| t.on == strategy) {
-            text += &line(test);
-        }
-        text += "lab_unload\nfi\n";
+        text += &format!(
+            "if lab_load {}; then\n{}lab_unload\nfi\n",
+            quoted(strategy),
+            lines(Some(strategy))
+        );
     }
     text + "exit 0\n"
 }
@@ -399,7 +392,7 @@ pub mod tests {
         assert_eq!(debug[0].timeout, DEBUG_PATIENCE * patched[0].timeout);
         assert!(all
             .keys()
-            .any(|g| g.kernel == Kind::Debug && g.module == ModuleName::ModuleBroken));
+            .any(|g| g.kernel == kernel::Kind::Debug && g.module == module::Kind::Broken));
         let ids = all.values().flatten().map(|t| t.id.as_str());
         let unique: std::collections::BTreeSet<&str> = ids.clone().collect();
         assert_eq!(unique.len(), ids.count());
@@ -440,7 +433,7 @@ pub mod tests {
         }
         let broken = all
             .iter()
-            .find(|(g, _)| g.module == ModuleName::ModuleBroken)
+            .find(|(g, _)| g.module == module::Kind::Broken)
             .unwrap();
         assert!(script(broken.1).contains("if lab_load 'xinuse'; then\nlab_test "));
     }

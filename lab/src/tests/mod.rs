@@ -2,6 +2,11 @@
 //! Tests: the list, what each did, the verdict.
 
 pub mod host; // tests that need no machine
+pub mod kept; // results that outlive the lab
+pub mod ktap; // what a test writes
 pub mod list; // selftests/list.toml
-pub mod verdict; // what came of each test: KTAP and check.json
+pub mod results; // what the lab writes of tests: KTAP and check.json
+pub mod select; // the tests that the command line names
+pub mod session; // tests in a machine, from its parts to its end
+pub mod verdict; // what was seen of a test, and the verdict
 pub mod watch; // the tests of one machine, followed

@@ -1,151 +1,134 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What came of each test: the verdict, KTAP on stdout, and a report.
+//! What was seen of a test, and the verdict on it.
 
-use std::sync::Mutex;
+use serde::{Deserialize, Serialize};
 
-use anyhow::Result;
-use serde::Serialize;
+use crate::machine::{End, Outcome};
+use crate::tests::{
+    ktap::Ktap,
+    list::{Entry, Expect},
+};
 
-use crate::base::files::write_json;
-use crate::base::layout::Lab;
-use crate::tests::list::{Entry, Expect};
+/// What is known about a test of a machine.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub began: bool,
+    /// The exit status, if it came to that.
+    pub status: Option<i32>,
+    pub output: Vec<String>,
+    pub splats: Vec<String>,
+    /// How long it took, by the machine's clock.
+    pub seconds: f64,
+}
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// A test passes, or skips itself, or fails in one of these ways.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    Passed,
-    Failed,
-    Skipped,
+    Pass,
+    Skip,
+    Fail,
+    Timeout,
+    /// The kernel complained while it ran.
+    Splat,
+    /// The kernel panicked.
+    Crash,
+    /// The machine said nothing more, or died.
+    Hang,
 }
 
-/// The verdict on a test that ended with this status, and why when it is not passed.
-pub fn judge(
-    entry: &Entry,
-    status: i32,
-    output: &[String],
-    splats: &[String],
-) -> (Verdict, Option<String>) {
-    const SKIP: i32 = 4; // kselftest's
-    let skipped = || output.iter().find(|l| l.contains("# SKIP"));
+impl Verdict {
+    /// As tables have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Skip => "skip",
+            Verdict::Fail => "FAIL",
+            Verdict::Timeout => "TIMEOUT",
+            Verdict::Splat => "SPLAT",
+            Verdict::Crash => "CRASH",
+            Verdict::Hang => "HANG",
+        }
+    }
+
+    pub fn failed(self) -> bool {
+        !matches!(self, Verdict::Pass | Verdict::Skip)
+    }
+}
+
+/// kselftest's status of what could not run here.
+pub const SKIPPED: i32 = 4;
+/// The status of what `timeout` has killed.
+pub const KILLED: i32 = 137;
+
+/// The verdict on a test and why, when it is not passed; `outcome` is there when its machine has
+/// ended.
+pub fn judge(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict, Option<String>) {
+    let Some(status) = seen.status else {
+        return cut_off(entry, seen, outcome);
+    };
+    let ktap = Ktap::read(&seen.output);
+    let fails = |why: String| (Verdict::Fail, Some(why));
     match (entry.expect, status) {
-        (Expect::Pass, 0) if !splats.is_empty() => (
-            Verdict::Failed,
-            Some(format!("kernel splat: {}", splats[0])),
+        (Expect::Pass, _) if !seen.splats.is_empty() => (
+            Verdict::Splat,
+            Some(format!("kernel splat: {}", seen.splats[0])),
         ),
-        (Expect::Pass, 0) => match skipped() {
-            Some(line) if !entry.skips => (
-                Verdict::Failed,
-                Some(format!("a part of it was skipped: {line}")),
-            ),
-            _ => (Verdict::Passed, None),
+        (Expect::Pass, 0) => match (ktap.skip, &entry.only) {
+            (Some(line), _) if !entry.skips => fails(format!("a part of it was skipped: {line}")),
+            (_, Some(only)) if !ktap.parts.iter().any(|p| p.contains(only)) => {
+                fails(format!("it has no part \"{only}\""))
+            }
+            _ => (Verdict::Pass, None),
         },
-        (Expect::Pass, SKIP) if splats.is_empty() => (Verdict::Skipped, None),
-        (Expect::Pass, 137) => (
-            Verdict::Failed,
+        (Expect::Pass, SKIPPED) => (Verdict::Skip, None),
+        (Expect::Pass, KILLED) => (
+            Verdict::Timeout,
             Some("killed: it took longer than its time limit".into()),
         ),
-        (Expect::Pass, status) => (Verdict::Failed, Some(format!("exit status {status}"))),
-        (Expect::Fail, 0) => (Verdict::Failed, Some("passed, but must fail".into())),
-        (Expect::Fail, SKIP) => (Verdict::Failed, Some("skipped, but must fail".into())),
+        (Expect::Pass, status) => fails(format!("exit status {status}")),
+        (Expect::Fail, 0) => fails("passed, but must fail".into()),
+        (Expect::Fail, SKIPPED) => fails("skipped, but must fail".into()),
         // A negative control shows something only when it fails by its own judgement.
-        (Expect::Fail, status @ 125..) => (
-            Verdict::Failed,
-            Some(format!(
-                "exit status {status}: killed or not started, where it must fail by itself"
-            )),
-        ),
-        (Expect::Fail, status) if !failed_itself(output) => (
-            Verdict::Failed,
-            Some(format!(
-                "exit status {status}, but no part of it says \"not ok\""
-            )),
-        ),
-        (Expect::Fail, _) => (Verdict::Passed, None),
-        (Expect::Crash, status) => (
-            Verdict::Failed,
-            Some(format!("exit status {status}, but the kernel must panic")),
-        ),
-    }
-}
-
-/// Whether a part of a test failed, which is not the same as that it could not run.
-pub fn failed_itself(output: &[String]) -> bool {
-    output.iter().any(|l| l.starts_with("not ok "))
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    result: Verdict,
-}
-
-/// The KTAP on stdout, and what becomes the report.
-pub struct Results {
-    rows: Mutex<Vec<Row>>,
-}
-
-#[derive(Serialize)]
-struct Summary<'a> {
-    passed: usize,
-    failed: usize,
-    skipped: usize,
-    tests: &'a [Row],
-}
-
-impl Results {
-    pub fn begin(count: usize) -> Results {
-        println!("KTAP version 1\n1..{count}");
-        Results {
-            rows: Mutex::new(Vec::new()),
+        (Expect::Fail, status @ 125..) => fails(format!(
+            "exit status {status}: killed or not started, where it must fail by itself"
+        )),
+        (Expect::Fail, status) if !ktap.failed => fails(format!(
+            "exit status {status}, but no part of it says \"not ok\""
+        )),
+        (Expect::Fail, _) => (Verdict::Pass, None),
+        (Expect::Crash, status) => {
+            fails(format!("exit status {status}, but the kernel must panic"))
         }
     }
+}
 
-    pub fn add(&self, name: &str, verdict: Verdict, diagnostics: &[String]) {
-        let mut rows = self.rows.lock().unwrap_or_else(|e| e.into_inner());
-        let number = rows.len() + 1;
-        // Diagnostics come before their test's line; '#' in a name would start a directive.
-        let mut text: String = diagnostics
-            .iter()
-            .map(|line| format!("# {line}\n"))
-            .collect();
-        let (word, directive) = match verdict {
-            Verdict::Passed => ("ok", ""),
-            Verdict::Failed => ("not ok", ""),
-            Verdict::Skipped => ("ok", " # SKIP"),
-        };
-        text += &format!("{word} {number} {}{directive}\n", name.replace('#', ""));
-        print!("{text}");
-        let _ = std::io::Write::flush(&mut std::io::stdout());
-        rows.push(Row {
-            name: name.to_owned(),
-            result: verdict,
-        });
-    }
-
-    /// Writes the report if there is to be one, prints the last line, and says whether all is well.
-    pub fn finish(self, lab: &Lab, report: Option<&str>) -> Result<bool> {
-        let rows = self.rows.into_inner().unwrap_or_else(|e| e.into_inner());
-        let count = |v: Verdict| rows.iter().filter(|r| r.result == v).count();
-        let summary = Summary {
-            passed: count(Verdict::Passed),
-            failed: count(Verdict::Failed),
-            skipped: count(Verdict::Skipped),
-            tests: &rows,
-        };
-        if let Some(report) = report {
-            write_json(&lab.at("build/report").join(report), &summary)?;
-        }
-        println!(
-            "{} passed, {} failed, {} skipped",
-            summary.passed, summary.failed, summary.skipped
-        );
-        Ok(summary.failed == 0 && summary.passed > 0)
+/// The verdict on a test that did not come to its end, as its machine did.
+fn cut_off(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict, Option<String>) {
+    let panic = outcome.filter(|o| o.end == End::Panic);
+    let as_expected = |o: &Outcome| o.splats.iter().any(|s| s.contains(&entry.oops));
+    match (seen.began, panic) {
+        (false, _) => (Verdict::Fail, Some("did not run".into())),
+        (true, Some(o)) if entry.expect == Expect::Crash && as_expected(o) => (Verdict::Pass, None),
+        (true, Some(_)) => (Verdict::Crash, None),
+        (true, None) => (Verdict::Hang, None),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(entry: &Entry, status: i32, output: &[String], splats: &[String]) -> Verdict {
+        let seen = Seen {
+            began: true,
+            status: Some(status),
+            output: output.to_vec(),
+            splats: splats.to_vec(),
+            seconds: 0.0,
+        };
+        judge(entry, &seen, None).0
+    }
 
     #[test]
     fn exit_codes_become_verdicts() {
@@ -154,33 +137,57 @@ mod tests {
             ..Entry::new("x", "x")
         };
         let not_ok = ["not ok 1 x".to_owned()];
-        let verdict = |expect, status| judge(&entry(expect), status, &not_ok, &[]).0;
-        assert_eq!(verdict(Expect::Pass, 0), Verdict::Passed);
-        assert_eq!(verdict(Expect::Pass, 1), Verdict::Failed);
-        assert_eq!(verdict(Expect::Pass, 4), Verdict::Skipped);
-        assert_eq!(verdict(Expect::Pass, 137), Verdict::Failed);
-        assert_eq!(verdict(Expect::Fail, 1), Verdict::Passed);
-        assert_eq!(verdict(Expect::Fail, 0), Verdict::Failed);
-        assert_eq!(verdict(Expect::Fail, 4), Verdict::Failed);
+        let verdict = |expect, status| of(&entry(expect), status, &not_ok, &[]);
+        assert_eq!(verdict(Expect::Pass, 0), Verdict::Pass);
+        assert_eq!(verdict(Expect::Pass, 1), Verdict::Fail);
+        assert_eq!(verdict(Expect::Pass, 4), Verdict::Skip);
+        assert_eq!(verdict(Expect::Pass, 137), Verdict::Timeout);
+        assert_eq!(verdict(Expect::Fail, 1), Verdict::Pass);
+        assert_eq!(verdict(Expect::Fail, 0), Verdict::Fail);
+        assert_eq!(verdict(Expect::Fail, 4), Verdict::Fail);
         // Not found, or killed: the control did not run.
-        assert_eq!(verdict(Expect::Fail, 127), Verdict::Failed);
-        assert_eq!(verdict(Expect::Fail, 137), Verdict::Failed);
-        assert_eq!(verdict(Expect::Crash, 0), Verdict::Failed);
+        assert_eq!(verdict(Expect::Fail, 127), Verdict::Fail);
+        assert_eq!(verdict(Expect::Fail, 137), Verdict::Fail);
+        assert_eq!(verdict(Expect::Crash, 0), Verdict::Fail);
         let splat = ["WARNING".to_owned()];
         let pass = entry(Expect::Pass);
-        assert_eq!(judge(&pass, 0, &[], &splat).0, Verdict::Failed);
-        assert_eq!(judge(&pass, 4, &[], &splat).0, Verdict::Failed);
+        assert_eq!(of(&pass, 0, &[], &splat), Verdict::Splat);
+        assert_eq!(of(&pass, 4, &[], &splat), Verdict::Splat);
         // It failed to start its parts.
         let fail = entry(Expect::Fail);
-        assert_eq!(judge(&fail, 1, &[], &[]).0, Verdict::Failed);
+        assert_eq!(of(&fail, 1, &[], &[]), Verdict::Fail);
     }
 
     #[test]
     fn parts_are_skipped_only_where_the_list_says_so() {
         let skip = ["ok 1 a".to_owned(), "ok 2 # SKIP b".to_owned()];
         let mut entry = Entry::new("x", "x");
-        assert_eq!(judge(&entry, 0, &skip, &[]).0, Verdict::Failed);
+        assert_eq!(of(&entry, 0, &skip, &[]), Verdict::Fail);
         entry.skips = true;
-        assert_eq!(judge(&entry, 0, &skip, &[]).0, Verdict::Passed);
+        assert_eq!(of(&entry, 0, &skip, &[]), Verdict::Pass);
+    }
+
+    #[test]
+    fn what_did_not_come_to_its_end_is_judged_by_its_machine_s() {
+        let seen = |began| Seen {
+            began,
+            ..Seen::default()
+        };
+        let entry = Entry::new("x", "x");
+        let of = |began, end| judge(&entry, &seen(began), Some(&Outcome::test(end))).0;
+        assert_eq!(of(true, End::Panic), Verdict::Crash);
+        assert_eq!(of(true, End::Silent), Verdict::Hang);
+        assert_eq!(of(true, End::Died), Verdict::Hang);
+        assert_eq!(of(false, End::Panic), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_part_that_was_asked_for_must_be_there() {
+        let mut entry = Entry::new("x", "x");
+        entry.only = Some("a.b".into());
+        let ok = |part: &str| [format!("ok 1 {part}")];
+        assert_eq!(of(&entry, 0, &ok("a.b"), &[]), Verdict::Pass);
+        assert_eq!(of(&entry, 0, &ok("a.c"), &[]), Verdict::Fail);
+        assert_eq!(of(&entry, 0, &[], &[]), Verdict::Fail);
     }
 }

@@ -2,33 +2,31 @@
 //! Follows the tests of one machine: whose output is whose, which splat came in which test, and
 //! what is to be said of those that a crash kept from running.
 
-use std::collections::BTreeMap;
+use crate::machine::{
+    console::{message, Lines},
+    End, Outcome, Severity, Told,
+};
+use crate::tests::{
+    list::{strategies, Group, Test},
+    results::Row,
+    verdict::{judge, Seen, Verdict},
+};
 
-use crate::machine::console::{message, Lines};
-use crate::machine::{End, Outcome, Severity, Told};
-use crate::tests::list::{strategies, Expect, Group, Guest};
-use crate::tests::verdict::{judge, Verdict};
-
-/// What is known about a test of a machine.
-#[derive(Default)]
-pub struct Seen {
-    pub began: bool,
-    pub status: Option<i32>,
-    pub output: Vec<String>,
-    pub splats: Vec<String>,
+/// A test of the machine, followed.
+struct Followed<'a> {
+    test: &'a Test,
+    seen: Seen,
+    ended_on_console: bool,
+    reported: bool,
 }
-
-pub type Reported = (String, Verdict, Vec<String>);
 
 /// Follows a machine's tests through its marks, its output and the kernel's console.
 pub struct Watch<'a> {
-    tests: &'a [Guest],
-    seen: BTreeMap<&'a str, Seen>,
-    done: Vec<&'a str>,
+    tests: Vec<Followed<'a>>,
     /// The running test by the output's marks, and by the console's.
-    by_output: Option<&'a str>,
-    by_console: Option<&'a str>,
-    ended_on_console: Vec<&'a str>,
+    by_output: Option<usize>,
+    by_console: Option<usize>,
+    began: f64,
     cut: Lines,
     loaded: Vec<String>,
     unloaded: Vec<String>,
@@ -36,18 +34,22 @@ pub struct Watch<'a> {
     splats_outside: Vec<String>,
 }
 
+/// What came of one test, or of the machine itself.
+pub type Found = (Row, Option<Seen>);
+
 impl<'a> Watch<'a> {
-    pub fn new(tests: &'a [Guest]) -> Self {
+    pub fn new(tests: &'a [Test]) -> Self {
+        let followed = |test| Followed {
+            test,
+            seen: Seen::default(),
+            ended_on_console: false,
+            reported: false,
+        };
         Watch {
-            tests,
-            seen: tests
-                .iter()
-                .map(|t| (t.id.as_str(), Seen::default()))
-                .collect(),
-            done: Vec::new(),
+            tests: tests.iter().map(followed).collect(),
             by_output: None,
             by_console: None,
-            ended_on_console: Vec::new(),
+            began: 0.0,
             cut: Lines::default(),
             loaded: Vec::new(),
             unloaded: Vec::new(),
@@ -56,47 +58,32 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn find(&self, id: &str) -> Option<&'a Guest> {
-        self.tests.iter().find(|t| t.id == id)
+    fn find(&self, id: &str) -> Option<usize> {
+        self.tests.iter().position(|t| t.test.id == id)
     }
 
-    /// What has come of a test so far, for those who judge it otherwise than by its verdict.
-    pub fn seen(&self, id: &str) -> &Seen {
-        &self.seen[id]
-    }
-
-    pub fn told(&mut self, told: Told) -> Vec<Reported> {
+    /// Takes what the machine says, and tells what came of the tests that have ended with it: both
+    /// serial lines must have told a test's end.
+    pub fn told(&mut self, told: Told) -> Vec<Found> {
         match told {
             Told::Output(bytes) => {
                 let lines = self.cut.feed(bytes);
                 self.output(lines);
             }
             Told::Mark(mark) => {
-                let rest: Vec<String> = self.cut.rest().into_iter().collect();
+                let rest = self.cut.rest();
                 self.output(rest);
                 self.mark(mark);
             }
             Told::Console(line, severity) => self.console(line, severity),
         }
-        let mut reported = Vec::new();
-        for test in self.tests {
-            let id = test.id.as_str();
-            let seen = &self.seen[id];
-            if let (Some(status), true, false) = (
-                seen.status,
-                self.ended_on_console.contains(&id),
-                self.done.contains(&id),
-            ) {
-                reported.push(self.report(test, status));
-                self.done.push(id);
-            }
-        }
-        reported
+        let ended = |t: &Followed| t.seen.status.is_some() && t.ended_on_console;
+        self.report(ended, None)
     }
 
-    fn output(&mut self, lines: Vec<String>) {
-        if let Some(seen) = self.by_output.and_then(|id| self.seen.get_mut(id)) {
-            seen.output.extend(lines);
+    fn output(&mut self, lines: impl IntoIterator<Item = String>) {
+        if let Some(i) = self.by_output {
+            self.tests[i].seen.output.extend(lines);
         }
     }
 
@@ -104,16 +91,15 @@ impl<'a> Watch<'a> {
         let (word, rest) = mark.split_once(' ').unwrap_or((mark, ""));
         match word {
             "test" => {
-                self.by_output = self.find(rest).map(|t| t.id.as_str());
-                if let Some(seen) = self.by_output.and_then(|id| self.seen.get_mut(id)) {
-                    seen.began = true;
+                self.by_output = self.find(rest);
+                if let Some(i) = self.by_output {
+                    self.tests[i].seen.began = true;
                 }
             }
             "end" => {
-                if let Some((status, id)) = rest.split_once(' ') {
-                    if let Some(seen) = self.seen.get_mut(id) {
-                        seen.status = Some(status.parse().unwrap_or(255));
-                    }
+                let (status, id) = rest.split_once(' ').unwrap_or((rest, ""));
+                if let Some(i) = self.find(id) {
+                    self.tests[i].seen.status = Some(status.parse().unwrap_or(255));
                 }
                 self.by_output = None;
             }
@@ -127,114 +113,112 @@ impl<'a> Watch<'a> {
     fn console(&mut self, line: &str, severity: Option<Severity>) {
         let text = message(line).unwrap_or("");
         if let Some(id) = text.strip_prefix("lab: test ") {
-            self.by_console = self.find(id).map(|t| t.id.as_str());
+            self.by_console = self.find(id);
+            self.began = time(line);
         } else if let Some(id) = text.strip_prefix("lab: end ") {
             self.by_console = None;
-            self.ended_on_console
-                .extend(self.find(id).map(|t| t.id.as_str()));
-        } else if severity.is_some() {
-            match self.by_console.and_then(|id| self.seen.get_mut(id)) {
-                Some(seen) => seen.splats.push(line.to_owned()),
-                None => self.splats_outside.push(line.to_owned()),
+            if let Some(i) = self.find(id) {
+                let seconds = time(line) - self.began;
+                self.tests[i].seen.seconds = (seconds * 10.0).round() / 10.0;
+                self.tests[i].ended_on_console = true;
             }
+        } else if severity.is_some() {
+            let splats = match self.by_console {
+                Some(i) => &mut self.tests[i].seen.splats,
+                None => &mut self.splats_outside,
+            };
+            splats.push(line.to_owned());
         }
     }
 
-    fn report(&self, test: &Guest, status: i32) -> Reported {
-        let seen = &self.seen[test.id.as_str()];
-        let (verdict, why) = judge(&test.entry, status, &seen.output, &seen.splats);
-        let mut diagnostics = Vec::new();
-        if let Some(why) = why {
-            let from = seen.output.len().saturating_sub(15);
-            diagnostics.extend(seen.output[from..].iter().cloned());
-            diagnostics.push(why);
-        } else if verdict == Verdict::Skipped {
+    /// What came of those that `are` so and were not reported yet.
+    fn report(&mut self, are: impl Fn(&Followed) -> bool, outcome: Option<&Outcome>) -> Vec<Found> {
+        let mut found = Vec::new();
+        for i in 0..self.tests.len() {
+            if self.tests[i].reported || !are(&self.tests[i]) {
+                continue;
+            }
+            self.tests[i].reported = true;
+            let Followed { test, seen, .. } = &self.tests[i];
+            let (verdict, why) = judge(&test.entry, seen, outcome);
+            let said = self.said(seen, verdict, why, outcome);
+            found.push((Row::new(&test.id, verdict, said), Some(seen.clone())));
+        }
+        found
+    }
+
+    fn said(
+        &self,
+        seen: &Seen,
+        verdict: Verdict,
+        why: Option<String>,
+        outcome: Option<&Outcome>,
+    ) -> Vec<String> {
+        let from = seen.output.len().saturating_sub(15);
+        match (verdict, outcome) {
+            (Verdict::Pass, _) => Vec::new(),
             // A skip says why in its last line.
-            diagnostics.extend(seen.output.last().cloned());
+            (Verdict::Skip, _) => seen.output.last().cloned().into_iter().collect(),
+            (_, Some(outcome)) if !seen.began => {
+                let mut said: Vec<String> = why.into_iter().collect();
+                said.extend(self.failed.iter().cloned());
+                said.extend(of_machine(outcome).into_iter().next());
+                said.push(format!("log: {}", outcome.console.display()));
+                said
+            }
+            (_, Some(outcome)) if seen.status.is_none() => of_machine(outcome),
+            _ => seen.output[from..].iter().cloned().chain(why).collect(),
         }
-        (test.id.clone(), verdict, diagnostics)
     }
 
-    /// What is left when the machine has ended.
-    pub fn finish(&mut self, outcome: &Outcome, group: &Group) -> Vec<Reported> {
-        let mut reported = Vec::new();
-        let failure: Vec<String> = outcome
-            .failure()
-            .map(|f| f.to_string().lines().map(str::to_owned).collect())
-            .unwrap_or_default();
-        for test in self
-            .tests
-            .iter()
-            .filter(|t| !self.done.contains(&t.id.as_str()))
-        {
-            let seen = &self.seen[test.id.as_str()];
-            reported.push(match seen.status {
-                Some(status) => self.report(test, status),
-                None if test.entry.expect == Expect::Crash
-                    && seen.began
-                    && outcome.end == End::Panic
-                    && outcome.splats.iter().any(|s| s.contains(&test.entry.oops)) =>
-                {
-                    (test.id.clone(), Verdict::Passed, Vec::new())
-                }
-                None => {
-                    let mut why = if seen.began {
-                        failure.clone()
-                    } else {
-                        vec!["did not run".to_owned()]
-                    };
-                    if !seen.began {
-                        why.extend(self.failed.iter().cloned());
-                        why.extend(failure.first().cloned());
-                        why.push(format!("log: {}", outcome.console.display()));
-                    }
-                    (test.id.clone(), Verdict::Failed, why)
-                }
-            });
-        }
+    /// What is left when the machine has ended: tests that it cut off, and the machine itself.
+    pub fn finish(&mut self, outcome: &Outcome, group: &Group) -> Vec<Found> {
+        let mut found = self.report(|_| true, Some(outcome));
         if group.alone.is_some() {
-            return reported;
+            return found;
         }
-        for strategy in strategies(self.tests) {
-            let whole = self.loaded.iter().any(|l| l == strategy)
-                && self.unloaded.iter().any(|l| l == strategy);
-            let verdict = if whole {
-                Verdict::Passed
-            } else {
-                Verdict::Failed
+        let mut machine = |name: String, well: bool, why: Vec<String>| {
+            let row = match well {
+                true => Row::new(name, Verdict::Pass, Vec::new()),
+                false => Row::new(name, Verdict::Fail, why),
             };
-            let why = if whole {
-                Vec::new()
-            } else {
-                self.failed.clone()
-            };
-            reported.push((
+            found.push((row, None));
+        };
+        for strategy in strategies(self.tests.iter().map(|t| t.test)) {
+            let has = |all: &[String]| all.iter().any(|s| s == strategy);
+            machine(
                 format!("loads and unloads: {strategy}, {}", group.name()),
-                verdict,
-                why,
-            ));
+                has(&self.loaded) && has(&self.unloaded),
+                self.failed.clone(),
+            );
         }
-        let well =
-            outcome.end == End::Exit(0) && outcome.powered_off && self.splats_outside.is_empty();
-        let mut why = failure;
+        let mut why = of_machine(outcome);
         why.extend(self.splats_outside.iter().cloned());
         if outcome.end == End::Exit(0) && !outcome.powered_off {
             why.push("it did not switch itself off".into());
         }
-        if !well {
-            why.push(format!("log: {}", outcome.console.display()));
-        }
-        reported.push((
+        why.push(format!("log: {}", outcome.console.display()));
+        machine(
             format!("boots, runs and powers off: {}", group.name()),
-            if well {
-                Verdict::Passed
-            } else {
-                Verdict::Failed
-            },
-            if well { Vec::new() } else { why },
-        ));
-        reported
+            outcome.end == End::Exit(0) && outcome.powered_off && self.splats_outside.is_empty(),
+            why,
+        );
+        found
     }
+}
+
+/// The machine's own failure, line by line.
+fn of_machine(outcome: &Outcome) -> Vec<String> {
+    let failure = outcome.failure().map(|f| f.to_string());
+    let text = failure.unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The time stamp of a line of the kernel's log, in seconds.
+fn time(line: &str) -> f64 {
+    let stamp = line.trim_start().strip_prefix('[');
+    let stamp = stamp.and_then(|rest| rest.split_once(']'));
+    stamp.map_or(0.0, |(time, _)| time.trim().parse().unwrap_or(0.0))
 }
 
 #[cfg(test)]
@@ -247,13 +231,14 @@ mod tests {
         Outcome::test(end)
     }
 
+    fn named(name: &str) -> (Group, Vec<Test>) {
+        let mut all = machines(&list()).into_iter();
+        all.find(|(g, _)| g.name() == name).unwrap()
+    }
+
     #[test]
     fn a_crash_fails_the_running_and_the_remaining_tests_by_name() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "patched kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("patched kernel, 1 CPU");
         let mut watch = Watch::new(tests);
         assert!(watch
             .told(Told::Mark(&format!("test {}", tests[0].id)))
@@ -268,20 +253,15 @@ mod tests {
             Some(Severity::Panic),
         ));
         let rows = watch.finish(&outcome(End::Panic), group);
-        assert!(rows
-            .iter()
-            .all(|(_, verdict, _)| *verdict == Verdict::Failed));
+        assert!(rows.iter().all(|(row, _)| row.verdict.failed()));
+        assert_eq!(rows[0].0.verdict, Verdict::Crash);
         assert_eq!(rows.len(), tests.len() + 2);
-        assert!(rows[1].2.iter().any(|l| l == "did not run"));
+        assert!(rows[1].0.said.iter().any(|l| l == "did not run"));
     }
 
     #[test]
     fn a_splat_fails_the_test_in_which_it_came_and_no_other() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "patched kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("patched kernel, 1 CPU");
         let mut watch = Watch::new(tests);
         let mut rows = Vec::new();
         for (i, test) in tests.iter().enumerate() {
@@ -304,57 +284,62 @@ mod tests {
         }
         watch.told(Told::Mark("unloaded"));
         rows.extend(watch.finish(&outcome(End::Exit(0)), group));
-        let verdicts: Vec<Verdict> = rows.iter().map(|r| r.1).collect();
+        let verdicts: Vec<Verdict> = rows.iter().map(|r| r.0.verdict).collect();
         assert_eq!(
             verdicts,
-            [
-                Verdict::Failed,
-                Verdict::Passed,
-                Verdict::Passed,
-                Verdict::Passed
-            ]
+            [Verdict::Splat, Verdict::Pass, Verdict::Pass, Verdict::Pass]
         );
     }
 
     #[test]
     fn a_splat_outside_of_the_tests_fails_the_machine() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "debug kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("debug kernel, 1 CPU");
         let last =
-            |watch: &mut Watch, outcome: &Outcome| watch.finish(outcome, group).pop().unwrap();
+            |watch: &mut Watch, outcome: &Outcome| watch.finish(outcome, group).pop().unwrap().0;
         let mut watch = Watch::new(tests);
-        assert_eq!(last(&mut watch, &outcome(End::Exit(0))).1, Verdict::Passed);
+        assert_eq!(
+            last(&mut watch, &outcome(End::Exit(0))).verdict,
+            Verdict::Pass
+        );
         watch.told(Told::Console("[ 1.1] BUG: x", Some(Severity::Warning)));
         let row = last(&mut watch, &outcome(End::Exit(0)));
-        assert_eq!(row.0, "boots, runs and powers off: debug kernel, 1 CPU");
-        assert_eq!(row.1, Verdict::Failed);
-        assert_eq!(row.2[0], "[ 1.1] BUG: x");
+        assert_eq!(row.name, "boots, runs and powers off: debug kernel, 1 CPU");
+        assert_eq!(row.verdict, Verdict::Fail);
+        assert_eq!(row.said[0], "[ 1.1] BUG: x");
 
         let mut hung = outcome(End::Exit(0));
         hung.powered_off = false;
-        assert_eq!(last(&mut Watch::new(tests), &hung).1, Verdict::Failed);
+        assert_eq!(last(&mut Watch::new(tests), &hung).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn time_is_the_machine_s() {
+        let all = machines(&list());
+        let tests = all.values().next().unwrap();
+        let mut watch = Watch::new(tests);
+        let id = &tests[0].id;
+        watch.told(Told::Console(&format!("[   12.50] lab: test {id}"), None));
+        watch.told(Told::Console("[   13.00] lab: end of something else", None));
+        watch.told(Told::Mark(&format!("test {id}")));
+        watch.told(Told::Mark(&format!("end 0 {id}")));
+        let found = watch.told(Told::Console(&format!("[   14.75] lab: end {id}"), None));
+        assert_eq!(found[0].1.as_ref().unwrap().seconds, 2.3);
     }
 
     #[test]
     fn a_module_that_does_not_unload_fails() {
-        let all = machines(&list());
-        let (group, tests) = all
-            .iter()
-            .find(|(g, _)| g.name() == "patched kernel, 1 CPU")
-            .unwrap();
+        let (group, tests) = &named("patched kernel, 1 CPU");
         let mut watch = Watch::new(tests);
         watch.told(Told::Mark("loaded xinuse"));
         watch.told(Told::Mark("failed rmmod xfd_switch: in use"));
         let rows = watch.finish(&outcome(End::Exit(0)), group);
         let row = rows
             .iter()
-            .find(|r| r.0.starts_with("loads and unloads: xinuse"))
+            .map(|(row, _)| row)
+            .find(|r| r.name.starts_with("loads and unloads: xinuse"))
             .unwrap();
-        assert_eq!(row.1, Verdict::Failed);
-        assert_eq!(row.2, ["rmmod xfd_switch: in use"]);
+        assert_eq!(row.verdict, Verdict::Fail);
+        assert_eq!(row.said, ["rmmod xfd_switch: in use"]);
     }
 
     #[test]
@@ -370,11 +355,13 @@ mod tests {
         };
         let right = panic(&format!("[ 1.0] Oops: {}: 0000", tests[0].entry.oops));
         let rows = watch.finish(&right, group);
-        assert_eq!((rows.len(), rows[0].1), (1, Verdict::Passed));
+        assert_eq!((rows.len(), rows[0].0.verdict), (1, Verdict::Pass));
         // Not by another panic, or by one that came before the test.
+        let mut watch = Watch::new(tests);
+        watch.told(Told::Mark(&format!("test {}", tests[0].id)));
         let rows = watch.finish(&panic("BUG: y"), group);
-        assert_eq!(rows[0].1, Verdict::Failed);
+        assert!(rows[0].0.verdict.failed());
         let rows = Watch::new(tests).finish(&right, group);
-        assert_eq!(rows[0].1, Verdict::Failed);
+        assert!(rows[0].0.verdict.failed());
     }
 }

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Tests in a machine: what the machine is made of, and its run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::base::{layout::Lab, stamp::Fingerprint};
+use crate::build::{
+    emulator::{self, Emulator},
+    kernel::{self, Kernel},
+    kmod, module,
+    plan::Product,
+    selftests,
+};
+use crate::machine::{self, words, Machine, Outcome};
+use crate::tests::{
+    list::{script, strategies, Group, Test},
+    results::Row,
+    verdict::Seen,
+    watch::Watch,
+};
+
+/// What the machine of a group is made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub emulator: PathBuf,
+    pub kernel: Kernel,
+    /// The machine's own, which a strategy loads.
+    pub module: Option<PathBuf>,
+    /// What is in its PATH.
+    pub programs: Vec<PathBuf>,
+    /// What is in /add.
+    pub added: Vec<PathBuf>,
+    /// How many of our seconds one of the machine's may take.
+    pub pace: u64,
+}
+
+impl Parts {
+    /// All that [`Parts::build`] wants, for those who would have it built side by side first.
+    pub fn products(group: &Group) -> Vec<Product> {
+        let mut products = vec![
+            Product::Emulator(group.emulator),
+            Product::Kmod(group.kernel),
+            Product::Selftests,
+        ];
+        let stock = group.kernel == kernel::Kind::Stock;
+        if !stock {
+            products.push(Product::Module(group.kernel, group.module));
+        }
+        let of = match stock {
+            true => kernel::Kind::Patched,
+            false => group.kernel,
+        };
+        if group.emulator == Emulator::Patched {
+            products.push(Product::Module(of, module::Kind::Shipped));
+        }
+        products
+    }
+
+    /// Builds what is missing for tests of selftests/.
+    pub fn build(lab: &Lab, group: &Group) -> Result<Parts> {
+        let kernel = kernel::build(lab, group.kernel)?;
+        let stock = group.kernel == kernel::Kind::Stock;
+        let unpatched = group.emulator == Emulator::Unpatched;
+        let module = match stock {
+            true => None,
+            false => Some(module::build(lab, &kernel, group.module)?),
+        };
+        let mut added = kmod::build(lab, &kernel)?;
+        // Where the shipped module is not the machine's own, tests may want it all the same: to see
+        // it refused by the unpatched kernel, or beside another provider.
+        if !unpatched && (stock || group.module == module::Kind::Broken) {
+            let patched = match stock {
+                true => kernel::build(lab, kernel::Kind::Patched)?,
+                false => kernel.clone(),
+            };
+            added.push(module::build(lab, &patched, module::Kind::Shipped)?);
+        }
+        Ok(Parts {
+            emulator: emulator::build(lab, group.emulator)?,
+            kernel,
+            module,
+            programs: selftests::programs(&selftests::build(lab)?)?,
+            added,
+            pace: 1,
+        })
+    }
+
+    /// With another build of the module in the place of the one of the same name.
+    pub fn with_module(mut self, module: PathBuf) -> Parts {
+        for file in self.module.iter_mut().chain(&mut self.added) {
+            if file.file_name() == module.file_name() {
+                file.clone_from(&module);
+            }
+        }
+        self
+    }
+
+    /// The fingerprint of all this.
+    pub fn print(&self, lab: &Lab) -> Result<String> {
+        let mut print = Fingerprint::new("parts")
+            .tree(&lab.at("lab/guest"))?
+            .file(&self.emulator)?
+            .file(&self.kernel.image())?;
+        let modules = self.kernel.modules()?;
+        let own = modules.iter().chain(&self.module);
+        for file in own.chain(&self.programs).chain(&self.added) {
+            print = print.file(file)?;
+        }
+        Ok(print.finish())
+    }
+}
+
+/// The fingerprint of these tests in a machine with this one.
+pub fn print_of(parts: &str, group: &Group, tests: &[Test]) -> Fingerprint {
+    Fingerprint::new("session")
+        .text("parts", parts)
+        .text("group", &format!("{group:?}"))
+        .text("script", &script(tests))
+}
+
+/// A composed machine with its tests.
+pub struct Session {
+    pub group: Group,
+    pub tests: Vec<Test>,
+    machine: Machine,
+    dir: PathBuf,
+}
+
+impl Session {
+    /// Composes the machine; the lab should be locked while it does.
+    pub fn compose(
+        lab: &Lab,
+        name: &str,
+        group: Group,
+        tests: Vec<Test>,
+        parts: &Parts,
+    ) -> Result<Session> {
+        let longest = tests.iter().map(|t| t.timeout).max().unwrap_or(0);
+        let sum: u64 = tests.iter().map(|t| t.timeout).sum();
+        let unpatched = group.emulator == Emulator::Unpatched;
+        let seconds =
+            |n: u64, least, most| Duration::from_secs((parts.pace * n).clamp(least, most));
+        let machine = Machine {
+            name: file_name(name),
+            emulator: parts.emulator.clone(),
+            kernel: parts.kernel.clone(),
+            module: parts.module.clone(),
+            strategy: None,
+            programs: parts.programs.clone(),
+            added: parts.added.clone(),
+            cpus: group.cpus,
+            memory: group.memory,
+            parameters: words::parameters(unpatched, &group.params),
+            without: words::lacking(unpatched, &group.without),
+            command: script(&tests),
+            timeout: seconds(120 + sum, 300, parts.pace * 3600),
+            silence: seconds(60 + longest, 180, u64::MAX),
+        };
+        let dir = machine::compose(lab, &machine)?;
+        Ok(Session {
+            group,
+            tests,
+            machine,
+            dir,
+        })
+    }
+
+    /// How many results it will have.
+    pub fn rows(&self) -> usize {
+        let of_machine = match self.group.alone {
+            Some(_) => 0,
+            None => 1 + strategies(&self.tests).len(),
+        };
+        self.tests.len() + of_machine
+    }
+
+    /// The longest that its tests may take, in seconds of its clock.
+    pub fn length(&self) -> u64 {
+        self.tests.iter().map(|t| t.timeout).sum()
+    }
+
+    /// Runs the machine and tells each result as soon as it is known, with what was seen if it is a
+    /// test's.
+    pub fn run(&self, tell: &mut dyn FnMut(Row, Option<Seen>)) -> Result<Outcome> {
+        let mut watch = Watch::new(&self.tests);
+        let outcome = machine::run(&self.machine, &self.dir, &mut |told| {
+            for (row, seen) in watch.told(told) {
+                tell(row, seen);
+            }
+        })?;
+        for (row, seen) in watch.finish(&outcome, &self.group) {
+            tell(row, seen);
+        }
+        Ok(outcome)
+    }
+}
+
+/// A name as a directory can have it.
+fn file_name(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect::<String>()
+        .replace("--", "-")
+}
