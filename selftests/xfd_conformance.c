@@ -13,13 +13,13 @@
  * KVM_RUN or is preempted by a task that returns to user mode.  No rule leaves
  * KVM_RUN halfway; a preemption is rare and comes at another place the next
  * time, so a rule that fails is tried again, a few times.
- *
- * Options: --require makes a CPU or KVM without XFD fail each rule, where it is
- * otherwise a reason to skip them all.  A name runs only that rule.
  */
-#include "xfd_host.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 #define TRIES		3
+/* Seconds of the machine's own clock, for each. */
+#define TIMEOUT		20
 #define XAREA_BYTES	16384
 /* No pattern byte of a tile is ever 0; this one is nothing in particular. */
 #define FILL		0xa5
@@ -78,6 +78,12 @@ static void tiles_in_use(void)
 	tiles_setup();
 	xfd_tiles_use(&tiles);
 	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
+}
+
+/* Reading them faults with #UD if TILECFG was lost. */
+static u8 tile_store_safe(u8 *data)
+{
+	return kvm_asm_safe(ASM_TILESTORED(0x04), "a"(data), "d"((u64)XFD_TILE_COLSB));
 }
 
 /* The tiles in XSAVE's layout: tile after tile, row after row. */
@@ -199,7 +205,7 @@ static void xinuse_tileload(void)
 	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), 0);
 	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
 	/* Reading tiles changes nothing. */
-	GUEST_ASSERT_EQ(xfd_tile_store_safe(tiles.got), 0);
+	GUEST_ASSERT_EQ(tile_store_safe(tiles.got), 0);
 	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
 }
 
@@ -446,7 +452,7 @@ static void dormant_tiles_kept(void)
 	tiles_in_use();
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
 	GUEST_ASSERT_EQ(xfd_tile_load_safe(xarea), NM_VECTOR);
-	GUEST_ASSERT_EQ(xfd_tile_store_safe(tiles.got), NM_VECTOR);
+	GUEST_ASSERT_EQ(tile_store_safe(tiles.got), NM_VECTOR);
 	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
 	wrmsr(MSR_IA32_XFD, 0);
 	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
@@ -798,11 +804,68 @@ static void fault_delivered_once(void)
 	}
 }
 
-struct rule {
+/* Why there is nothing to be tested, or NULL. */
+static const char *missing;
+
+FIXTURE(rule) {
+};
+
+FIXTURE_VARIANT(rule) {
 	void (*guest)(void);
 	void (*nm_handler)(struct ex_regs *regs);
 	bool needs_pku;
 };
+
+FIXTURE_VARIANT_ADD(rule, cpuid_xfd) { .guest = cpuid_xfd };
+FIXTURE_VARIANT_ADD(rule, cpuid_components) { .guest = cpuid_components };
+FIXTURE_VARIANT_ADD(rule, cpuid_palette) { .guest = cpuid_palette };
+FIXTURE_VARIANT_ADD(rule, msr_reset) { .guest = msr_reset };
+FIXTURE_VARIANT_ADD(rule, msr_xfd_reserved) { .guest = msr_xfd_reserved };
+FIXTURE_VARIANT_ADD(rule, msr_xfd_err_reserved) { .guest = msr_xfd_err_reserved };
+FIXTURE_VARIANT_ADD(rule, xinuse_ldtilecfg) { .guest = xinuse_ldtilecfg };
+FIXTURE_VARIANT_ADD(rule, xinuse_tileload) { .guest = xinuse_tileload };
+FIXTURE_VARIANT_ADD(rule, xinuse_tilezero) { .guest = xinuse_tilezero };
+FIXTURE_VARIANT_ADD(rule, xinuse_tilerelease) { .guest = xinuse_tilerelease };
+FIXTURE_VARIANT_ADD(rule, xinuse_xrstor) { .guest = xinuse_xrstor };
+FIXTURE_VARIANT_ADD(rule, xinuse_ignores_xfd) { .guest = xinuse_ignores_xfd };
+FIXTURE_VARIANT_ADD(rule, xinuse_masked_by_xcr0) { .guest = xinuse_masked_by_xcr0 };
+FIXTURE_VARIANT_ADD(rule, nm_tile_load_store) { .guest = nm_tile_load_store };
+FIXTURE_VARIANT_ADD(rule, nm_tile_multiply) { .guest = nm_tile_multiply };
+FIXTURE_VARIANT_ADD(rule, nm_not_for_config) { .guest = nm_not_for_config };
+FIXTURE_VARIANT_ADD(rule, xfd_err_sticky) { .guest = xfd_err_sticky };
+FIXTURE_VARIANT_ADD(rule, nm_cr0_ts) { .guest = nm_cr0_ts, .nm_handler = ts_nm_handler };
+FIXTURE_VARIANT_ADD(rule, dormant_tiles_kept) { .guest = dormant_tiles_kept };
+FIXTURE_VARIANT_ADD(rule, xsave_standard_under_xfd) { .guest = xsave_standard_under_xfd };
+FIXTURE_VARIANT_ADD(rule, xsaveopt_under_xfd) { .guest = xsaveopt_under_xfd };
+FIXTURE_VARIANT_ADD(rule, xsavec_under_xfd) { .guest = xsavec_under_xfd };
+FIXTURE_VARIANT_ADD(rule, xsaves_under_xfd) { .guest = xsaves_under_xfd };
+FIXTURE_VARIANT_ADD(rule, xrstor_standard_under_xfd) { .guest = xrstor_standard_under_xfd };
+FIXTURE_VARIANT_ADD(rule, xrstor_compacted_under_xfd) { .guest = xrstor_compacted_under_xfd };
+FIXTURE_VARIANT_ADD(rule, xrstors_under_xfd) { .guest = xrstors_under_xfd };
+FIXTURE_VARIANT_ADD(rule, compacted_offsets) { .guest = compacted_offsets };
+FIXTURE_VARIANT_ADD(rule, compacted_size) { .guest = compacted_size };
+FIXTURE_VARIANT_ADD(rule, compacted_xcomp_bv) { .guest = compacted_xcomp_bv };
+FIXTURE_VARIANT_ADD(rule, compacted_xrstor_skips) { .guest = compacted_xrstor_skips };
+FIXTURE_VARIANT_ADD(rule, rows_xsave) { .guest = rows_xsave };
+FIXTURE_VARIANT_ADD(rule, rows_xsaveopt) { .guest = rows_xsaveopt };
+FIXTURE_VARIANT_ADD(rule, rows_xsavec) { .guest = rows_xsavec };
+FIXTURE_VARIANT_ADD(rule, rows_xsaves) { .guest = rows_xsaves };
+FIXTURE_VARIANT_ADD(rule, tilecfg_sttilecfg) { .guest = tilecfg_sttilecfg };
+FIXTURE_VARIANT_ADD(rule, tilecfg_image) { .guest = tilecfg_image };
+FIXTURE_VARIANT_ADD(rule, fault_delivered_once) { .guest = fault_delivered_once };
+/* Last: where it is broken it can take the host down. */
+FIXTURE_VARIANT_ADD(rule, pkru_supervisor) { .guest = pkru_supervisor, .needs_pku = true };
+
+FIXTURE_SETUP(rule)
+{
+	TEST_ASSERT(!missing, "%s", missing);
+	if (variant->needs_pku && !kvm_cpu_has(X86_FEATURE_PKU))
+		SKIP(return, "no protection keys");
+}
+
+FIXTURE_TEARDOWN(rule)
+{
+}
 
 static void guest_main(void (*rule)(void))
 {
@@ -810,14 +873,10 @@ static void guest_main(void (*rule)(void))
 	GUEST_DONE();
 }
 
-static void run_rule(const void *arg)
+static void run_rule(const FIXTURE_VARIANT(rule) * rule)
 {
-	const struct rule *rule = arg;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-
-	if (rule->needs_pku && !kvm_cpu_has(X86_FEATURE_PKU))
-		xfd_skip("no protection keys");
 
 	vm = vm_create_with_one_vcpu(&vcpu, guest_main);
 	if (rule->nm_handler)
@@ -827,96 +886,47 @@ static void run_rule(const void *arg)
 	kvm_vm_free(vm);
 }
 
-#define RULE(rule_fn)								\
-	{									\
-		.name = #rule_fn,						\
-		.fn = run_rule,							\
-		.arg = &(struct rule){ .guest = rule_fn },			\
-	}
+/* A failed assertion ends a process: each try has one of its own. */
+static bool try_rule(const FIXTURE_VARIANT(rule) * rule)
+{
+	int status;
+	pid_t pid;
 
-static const struct xfd_test rules[] = {
-	RULE(cpuid_xfd),
-	RULE(cpuid_components),
-	RULE(cpuid_palette),
-	RULE(msr_reset),
-	RULE(msr_xfd_reserved),
-	RULE(msr_xfd_err_reserved),
-	RULE(xinuse_ldtilecfg),
-	RULE(xinuse_tileload),
-	RULE(xinuse_tilezero),
-	RULE(xinuse_tilerelease),
-	RULE(xinuse_xrstor),
-	RULE(xinuse_ignores_xfd),
-	RULE(xinuse_masked_by_xcr0),
-	RULE(nm_tile_load_store),
-	RULE(nm_tile_multiply),
-	RULE(nm_not_for_config),
-	RULE(xfd_err_sticky),
-	{
-		.name = "nm_cr0_ts",
-		.fn = run_rule,
-		.arg = &(struct rule){ .guest = nm_cr0_ts, .nm_handler = ts_nm_handler },
-	},
-	RULE(dormant_tiles_kept),
-	RULE(xsave_standard_under_xfd),
-	RULE(xsaveopt_under_xfd),
-	RULE(xsavec_under_xfd),
-	RULE(xsaves_under_xfd),
-	RULE(xrstor_standard_under_xfd),
-	RULE(xrstor_compacted_under_xfd),
-	RULE(xrstors_under_xfd),
-	RULE(compacted_offsets),
-	RULE(compacted_size),
-	RULE(compacted_xcomp_bv),
-	RULE(compacted_xrstor_skips),
-	RULE(rows_xsave),
-	RULE(rows_xsaveopt),
-	RULE(rows_xsavec),
-	RULE(rows_xsaves),
-	RULE(tilecfg_sttilecfg),
-	RULE(tilecfg_image),
-	RULE(fault_delivered_once),
-	/* Last: where it is broken it can take the host down. */
-	{
-		.name = "pkru_supervisor",
-		.fn = run_rule,
-		.arg = &(struct rule){ .guest = pkru_supervisor, .needs_pku = true },
-	},
+	pid = fork();
+	TEST_ASSERT(pid >= 0, "fork() failed, errno = %d", errno);
+	if (!pid) {
+		alarm(TIMEOUT);
+		run_rule(rule);
+		_exit(0);
+	}
+	TEST_ASSERT(waitpid(pid, &status, 0) == pid, "waitpid() failed, errno = %d", errno);
+	if (WIFSIGNALED(status))
+		ksft_print_msg("killed by signal %d\n", WTERMSIG(status));
+	return WIFEXITED(status) && !WEXITSTATUS(status);
+}
+
+TEST_F_TIMEOUT(rule, holds, TRIES * TIMEOUT + 10)
+{
+	int try;
+
+	for (try = 1; try <= TRIES; try++) {
+		if (try_rule(variant))
+			return;
+		ksft_print_msg("failed, try %d of %d\n", try, TRIES);
+	}
+	TEST_FAIL("failed in each of %d tries", TRIES);
+}
+
+static struct xfd_option options[] = {
+	{ "require", NULL, "a CPU or KVM without XFD fails each rule: it skips none" },
+	{}
 };
 
 int main(int argc, char *argv[])
 {
-	const char *why, *only = NULL;
-	bool require = false;
-	int i, try, code;
-
-	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--require"))
-			require = true;
-		else
-			only = argv[i];
-	}
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why && !require)
-		ksft_exit_skip("%s\n", why);
-
-	ksft_set_plan(only ? 1 : ARRAY_SIZE(rules));
-	if (why)
-		ksft_print_msg("%s\n", why);
-	for (i = 0; i < ARRAY_SIZE(rules); i++) {
-		if (only && strcmp(only, rules[i].name))
-			continue;
-		code = KSFT_FAIL;
-		for (try = 0; !why && try < TRIES; try++) {
-			code = xfd_run_one(&rules[i], 20);
-			if (code == KSFT_PASS || code == KSFT_SKIP)
-				break;
-			ksft_print_msg("%s failed, try %d of %d\n", rules[i].name, try + 1,
-				       TRIES);
-		}
-		xfd_report(&rules[i], code);
-	}
-	ksft_finished();
+	argc = xfd_begin(argc, argv, options);
+	missing = xfd_amx_missing();
+	if (!options[0].value)
+		__TEST_REQUIRE(!missing, "%s", missing);
+	return xfd_run_tests(argc, argv);
 }

@@ -23,13 +23,12 @@
  * page is missing, and so is the one that KVM writes the steal time to before it
  * enters the guest: the vCPU's thread sleeps for both, and the task in question
  * provides them by userfaultfd(2).
- *
- * --unattached is for VMs that KVM itself switches XFD for, stock's among them.
  */
 #include <errno.h>
 #include <sys/ioctl.h>
 
-#include "xfd_model.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 #include <linux/userfaultfd.h>
 #include <asm/kvm_para.h>
@@ -38,7 +37,6 @@
 #define TIMEOUT		30
 #define ROUNDS		4
 #define PAGE		4096
-#define FORCED_EMULATION "/sys/module/kvm/parameters/force_emulation_prefix"
 
 /* UD2 and "kvm"; WRMSR and RET. */
 static const u8 prefix[] = { 0x0f, 0x0b, 'k', 'v', 'm' };
@@ -47,8 +45,6 @@ static const u8 wrmsr_and_return[PAGE] = { 0x0f, 0x30, 0xc3 };
 /* One after the other: the prefix at the end of the first, the rest on the second. */
 static u8 code[2 * PAGE] __aligned(PAGE);
 static u8 steal_time[PAGE] __aligned(PAGE);
-
-static bool attached = true;
 
 static struct xfd_model before, after;
 
@@ -127,14 +123,11 @@ static void *bystander_fn(void *arg)
 	return NULL;
 }
 
-static int userfaultfd_of(void *pages[], int n)
+static void watch_pages(int uffd, void *pages[], int n)
 {
 	struct uffdio_api api = { .api = UFFD_API };
-	int i, uffd;
+	int i;
 
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	if (uffd < 0)
-		xfd_skip("no userfaultfd(2) here");
 	TEST_ASSERT(!ioctl(uffd, UFFDIO_API, &api), "UFFDIO_API, errno = %d", errno);
 	for (i = 0; i < n; i++) {
 		struct uffdio_register reg = {
@@ -145,12 +138,33 @@ static int userfaultfd_of(void *pages[], int n)
 		TEST_ASSERT(!ioctl(uffd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER, errno = %d",
 			    errno);
 	}
-	return uffd;
 }
 
-static void emulated_write(const void *arg)
+FIXTURE(emulated_write) {
+	int old_fep;
+};
+
+FIXTURE_VARIANT(emulated_write) {
+	/* Whether the bystander uses tiles before the write. */
+	bool amx;
+};
+
+FIXTURE_VARIANT_ADD(emulated_write, amx_task) { .amx = true };
+FIXTURE_VARIANT_ADD(emulated_write, first_use) { .amx = false };
+
+FIXTURE_SETUP(emulated_write)
 {
-	const struct xfd_rules rules = { .attached = attached };
+	self->old_fep = xfd_fep_allow(1);
+}
+
+FIXTURE_TEARDOWN_PARENT(emulated_write)
+{
+	xfd_fep_allow(self->old_fep);
+}
+
+TEST_F_TIMEOUT(emulated_write, spares_bystander, TIMEOUT)
+{
+	const struct xfd_rules rules = { .attached = xfd_expect == XFD_ATTACHED };
 	static struct bystander bystander;
 	struct bystander *b = &bystander;
 	struct xfd_model *model;
@@ -159,7 +173,10 @@ static void emulated_write(const void *arg)
 	struct kvm_vm *vm;
 	int round;
 
-	b->amx = *(const bool *)arg;
+	b->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	if (b->uffd < 0)
+		SKIP(return, "no userfaultfd(2) here");
+	b->amx = variant->amx;
 	b->cpu = xfd_cpu(0);
 	xfd_tiles_fill(&b->tiles, 200);
 
@@ -178,7 +195,7 @@ static void emulated_write(const void *arg)
 	b->steal_time = xfd_guest_ptr(vm, steal_time);
 	vcpu_set_msr(vcpu, MSR_KVM_STEAL_TIME,
 		     addr_gva2gpa(vm, (gva_t)steal_time) | KVM_MSR_ENABLED);
-	b->uffd = userfaultfd_of((void *[]){ b->code, b->steal_time }, 2);
+	watch_pages(b->uffd, (void *[]){ b->code, b->steal_time }, 2);
 	pin_self_to_cpu(b->cpu);
 	for (round = 0; round < ROUNDS; round++) {
 		TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
@@ -194,54 +211,15 @@ static void emulated_write(const void *arg)
 	kvm_vm_free(vm);
 }
 
-static const struct xfd_test tests[] = {
-	{ .name = "amx_task", .fn = emulated_write, .arg = &(bool){ true } },
-	{ .name = "first_use", .fn = emulated_write, .arg = &(bool){ false } },
-};
-
-/* Returns the old value, or -1. */
-static int set_forced_emulation(int value)
-{
-	int old = -1;
-	FILE *f;
-
-	f = fopen(FORCED_EMULATION, "r+");
-	if (!f)
-		return -1;
-	if (fscanf(f, "%d", &old) != 1)
-		old = -1;
-	rewind(f);
-	fprintf(f, "%d", value);
-	return fclose(f) ? -1 : old;
-}
-
 int main(int argc, char *argv[])
 {
-	const char *why, *only = NULL;
-	int i, forced_emulation;
+	const char *why;
 
-	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--unattached"))
-			attached = false;
-		else
-			only = argv[i];
-	}
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (!why && !kvm_check_cap(KVM_CAP_STEAL_TIME))
-		why = "KVM does not tell guests their steal time";
-	if (why)
-		ksft_exit_skip("%s\n", why);
-	forced_emulation = set_forced_emulation(1);
-	if (forced_emulation < 0)
-		ksft_exit_skip("cannot write to %s\n", FORCED_EMULATION);
-
-	ksft_set_plan(only ? 1 : ARRAY_SIZE(tests));
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (!only || !strcmp(only, tests[i].name))
-			xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
-	}
-	set_forced_emulation(forced_emulation);
-	ksft_finished();
+	argc = xfd_begin(argc, argv, NULL);
+	xfd_require_amx();
+	__TEST_REQUIRE(kvm_check_cap(KVM_CAP_STEAL_TIME),
+		       "KVM does not tell guests their steal time");
+	why = xfd_fep_missing();
+	__TEST_REQUIRE(!why, "%s", why);
+	return xfd_run_tests(argc, argv);
 }

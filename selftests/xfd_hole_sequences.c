@@ -6,46 +6,33 @@
  * class.
  *
  * The operations are KVM_SET_MSRS, KVM_SET_XSAVE with several images, good and
- * bad, KVM_GET_XSAVE2, and runs of the guest that do one thing each.  Subtests:
+ * bad, KVM_GET_XSAVE2, and runs of the guest that do one thing each.  Tests:
  *
- *	all		each sequence of three of them, by one walk that has them all in
+ *	all	each sequence of three of them, by one walk that has them all in
  *			it (a de Bruijn sequence), so that each starts from whatever state
- *			those before it left; -l 4 for four, which takes its time
- *	random		random ones
+ *			those before it left; --length=4 for four, which takes its time
+ *	random	random ones
  *	preempted	random ones, with a task that uses tiles on the same CPU
  *	fpu_<context>	random ones, with a kernel that uses the FPU meanwhile, in several
  *			contexts; see kmod/xfd_fpu_user.c
- *	fresh		short random ones, each on a vCPU of its own, as much depends on
+ *	fresh	short random ones, each on a vCPU of its own, as much depends on
  *			what is the first value of XFD other than 0
  *
- * and each again with KVM_CAP_X86_XFD_XSTATE.
- *
- * --unattached	is for VMs that KVM itself switches XFD for
- * --stock	is the same, but leaves out what kills Linux 7.3.4: KVM_SET_MSRS of XFD
- *		over tiles in use
- * -l LENGTH	of the sequences of "all"
- * -n STEPS	of the random ones
- * -s SEED	of them; it is printed
- * -m MODULE	xfd_fpu_user.ko, to be loaded for fpu_<context>: these are skipped if it
- *		is neither named nor loaded
+ * and in attached VMs each again with KVM_CAP_X86_XFD_XSTATE.
+ * On stock KVM_SET_MSRS of XFD over tiles in use is left out, which kills Linux 7.3.4.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <time.h>
 
-#include "xfd_model.h"
-#include "xfd_module.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 /* Seconds of the machine's own clock. */
 #define TIMEOUT		600
 
-#define FPU_USER	"/sys/module/xfd_fpu_user/parameters/"
-
 /* Where the guest leaves for userspace; the library's own port is another. */
 #define PORT		0x584
 
-static bool attached = true;
-static bool stock;
 static int length = 3;
 static u64 steps = 2000;
 static u64 seed;
@@ -164,7 +151,7 @@ static void say_how_it_came_to_that(void)
 	const struct walk *w = walking;
 	u64 i, n = min_t(u64, w->nr_done, ARRAY_SIZE(w->done));
 
-	printf("after %lu operations, the last of them:", w->nr_done);
+	printf("# after %lu operations, the last of them:", w->nr_done);
 	for (i = w->nr_done - n; i < w->nr_done; i++)
 		printf(" %s", op_names[w->done[i % ARRAY_SIZE(w->done)]]);
 	printf("\n");
@@ -179,7 +166,6 @@ static u64 next_tiles(struct walk *w)
 static void run_guest(struct walk *w, enum op op)
 {
 	struct order *o = w->order;
-	struct ucall uc;
 
 	o->op = op;
 	o->before = w->state;
@@ -212,10 +198,9 @@ static void run_guest(struct walk *w, enum op op)
 
 	vcpu_run(w->vcpu);
 	TEST_ASSERT_KVM_EXIT_REASON(w->vcpu, KVM_EXIT_IO);
-	if (w->vcpu->run->io.port != PORT) {
-		TEST_ASSERT_EQ(get_ucall(w->vcpu, &uc), UCALL_ABORT);
-		REPORT_GUEST_ASSERT(uc);
-	}
+	/* Else it ends the test. */
+	if (w->vcpu->run->io.port != PORT)
+		TEST_ASSERT_EQ(xfd_vcpu_says(w->vcpu), XFD_GUEST_SILENT);
 	xfd_model_exit(&w->state, &w->rules);
 }
 
@@ -265,7 +250,7 @@ static void set_xsave_bad(struct walk *w)
 
 static void step(struct walk *w, enum op op)
 {
-	if (stock && op == SET_XFD_1 && w->state.tiles) {
+	if (xfd_expect == XFD_STOCK && op == SET_XFD_1 && w->state.tiles) {
 		w->left_out++;
 		return;
 	}
@@ -312,7 +297,7 @@ static void walk_begin(struct walk *w, bool xstate)
 
 	memset(w, 0, sizeof(*w));
 	w->vm = vm_create_with_one_vcpu(&w->vcpu, guest_code);
-	w->rules.attached = attached;
+	w->rules.attached = xfd_expect == XFD_ATTACHED;
 	w->rules.xstate = xstate;
 	if (xstate)
 		vm_enable_cap(w->vm, KVM_CAP_X86_XFD_XSTATE, 0);
@@ -346,7 +331,7 @@ static void walk_end(struct walk *w)
  * length divides it, in lexicographic order, one after the other (Fredricksen,
  * Kessler and Maiorana).
  */
-static void walk_all(struct walk *w, u8 *word, int t, int period)
+static void step_all(struct walk *w, u8 *word, int t, int period)
 {
 	int i;
 
@@ -356,10 +341,10 @@ static void walk_all(struct walk *w, u8 *word, int t, int period)
 		return;
 	}
 	word[t] = word[t - period];
-	walk_all(w, word, t + 1, period);
+	step_all(w, word, t + 1, period);
 	for (i = word[t - period] + 1; i < NR_OPS; i++) {
 		word[t] = i;
-		walk_all(w, word, t + 1, t);
+		step_all(w, word, t + 1, t);
 	}
 }
 
@@ -377,108 +362,135 @@ static u64 random_below(u64 n)
 static void random_begin(void)
 {
 	random_state = seed * 0x9e3779b97f4a7c15ull | 1;
-	printf("seed %lu\n", seed);
+	ksft_print_msg("seed %lu\n", seed);
 }
 
-/* A subtest, but for the name. */
-struct subtest {
-	bool xstate;
-	/* In what context the kernel uses the FPU. */
-	const char *fpu;
+FIXTURE(walk) {
 };
 
-static void all(const void *arg)
+FIXTURE_VARIANT(walk) {
+	/* With KVM_CAP_X86_XFD_XSTATE. */
+	bool xstate;
+};
+
+FIXTURE_VARIANT_ADD(walk, plain) { .xstate = false };
+FIXTURE_VARIANT_ADD(walk, xstate) { .xstate = true };
+
+FIXTURE_SETUP(walk)
 {
-	const struct subtest *t = arg;
+}
+
+/* A test that failed may have left it on. */
+FIXTURE_TEARDOWN_PARENT(walk)
+{
+	if (!xfd_fpu_user_loaded())
+		return;
+	xfd_fpu_user_stop();
+	xfd_fpu_user_set_period(XFD_FPU_USER_PERIOD_US);
+}
+
+TEST_F_TIMEOUT(walk, all, TIMEOUT)
+{
 	u8 word[16] = {};
 	struct walk w;
 	int i;
 
-	walk_begin(&w, t->xstate);
-	walk_all(&w, word, 1, 1);
+	walk_begin(&w, variant->xstate);
+	step_all(&w, word, 1, 1);
 	/* It is a cycle. */
 	for (i = 1; i < length; i++)
 		step(&w, 0);
-	printf("%lu operations, %lu left out\n", w.nr_done, w.left_out);
+	ksft_print_msg("%lu operations, %lu left out\n", w.nr_done, w.left_out);
 	walk_end(&w);
 }
 
-static void random_walk(const void *arg)
+static void random_walk(bool xstate)
 {
-	const struct subtest *t = arg;
 	struct walk w;
 	u64 i;
 
 	random_begin();
-	walk_begin(&w, t->xstate);
+	walk_begin(&w, xstate);
 	for (i = 0; i < steps; i++)
 		step(&w, random_below(NR_OPS));
 	walk_end(&w);
 }
 
-static void preempted(const void *arg)
+TEST_F_TIMEOUT(walk, random, TIMEOUT)
+{
+	random_walk(variant->xstate);
+}
+
+TEST_F_TIMEOUT(walk, preempted, TIMEOUT)
 {
 	struct xfd_neighbour neighbour = { .cpu = xfd_cpu(0), .amx = true, .seed = 200 };
 	long switches = xfd_involuntary_switches();
 
 	pin_self_to_cpu(neighbour.cpu);
 	xfd_neighbour_start(&neighbour);
-	random_walk(arg);
+	random_walk(variant->xstate);
 	xfd_neighbour_stop(&neighbour);
 	switches = xfd_involuntary_switches() - switches;
-	printf("%ld switches\n", switches);
+	ksft_print_msg("%ld switches\n", switches);
 	TEST_ASSERT(switches > 0, "the vCPU's thread was never switched out");
 }
 
-static void fpu_user_set(const char *name, const char *value)
+static const char not_loaded[] = "xfd_fpu_user.ko is not loaded";
+
+static void walk_with_fpu_user(const char *context, bool xstate)
 {
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), FPU_USER "%s", name);
-	fd = open(path, O_WRONLY);
-	TEST_ASSERT(fd >= 0 && write(fd, value, strlen(value)) == strlen(value),
-		    "cannot write '%s' to %s, errno = %d", value, path, errno);
-	close(fd);
-}
-
-static void fpu_used(const void *arg)
-{
-	const struct subtest *t = arg;
-	char number[16];
-
-	if (access(FPU_USER, F_OK))
-		xfd_skip("xfd_fpu_user.ko is not loaded");
-
 	pin_self_to_cpu(xfd_cpu(0));
-	snprintf(number, sizeof(number), "%d", getpid());
-	fpu_user_set("tgid", number);
-	snprintf(number, sizeof(number), "%d", xfd_cpu(0));
-	fpu_user_set("cpu", number);
-	fpu_user_set("period_us", "50");
-	fpu_user_set("context", t->fpu);
-	random_walk(arg);
-	fpu_user_set("context", "off");
+	xfd_fpu_user_set_period(50);
+	xfd_fpu_user_start(context, xfd_cpu(0));
+	random_walk(xstate);
+	xfd_fpu_user_stop();
 
-	printf("%ld uses, %ld upon the guest\n", xfd_read_long(FPU_USER "uses"),
-	       xfd_read_long(FPU_USER "in_guest"));
-	TEST_ASSERT(xfd_read_long(FPU_USER "uses") > 0, "the kernel never used the FPU");
+	ksft_print_msg("%ld uses, %ld upon the guest\n", xfd_fpu_user_count("uses"),
+		       xfd_fpu_user_count("in_guest"));
+	TEST_ASSERT(xfd_fpu_user_count("uses") > 0, "the kernel never used the FPU");
 	/* Else XFD_ERR is seen by the interrupt that ended the guest's run: nobody minds. */
-	if (attached) {
-		TEST_ASSERT_EQ(xfd_read_long(FPU_USER "xfd_err"), 0l);
-		TEST_ASSERT_EQ(xfd_read_long(FPU_USER "dormant"), 0l);
+	if (xfd_expect == XFD_ATTACHED) {
+		TEST_ASSERT_EQ(xfd_fpu_user_count("xfd_err"), 0l);
+		TEST_ASSERT_EQ(xfd_fpu_user_count("dormant"), 0l);
 	}
 }
 
-static void fresh(const void *arg)
+TEST_F_TIMEOUT(walk, fpu_task, TIMEOUT)
 {
-	const struct subtest *t = arg;
+	if (!xfd_fpu_user_loaded())
+		SKIP(return, "%s", not_loaded);
+	walk_with_fpu_user("task", variant->xstate);
+}
+
+TEST_F_TIMEOUT(walk, fpu_softirq, TIMEOUT)
+{
+	if (!xfd_fpu_user_loaded())
+		SKIP(return, "%s", not_loaded);
+	walk_with_fpu_user("softirq", variant->xstate);
+}
+
+TEST_F_TIMEOUT(walk, fpu_hardirq, TIMEOUT)
+{
+	if (!xfd_fpu_user_loaded())
+		SKIP(return, "%s", not_loaded);
+	walk_with_fpu_user("hardirq", variant->xstate);
+}
+
+TEST_F_TIMEOUT(walk, fpu_swap, TIMEOUT)
+{
+	if (!xfd_fpu_user_loaded())
+		SKIP(return, "%s", not_loaded);
+	walk_with_fpu_user("swap", variant->xstate);
+}
+
+TEST_F_TIMEOUT(walk, fresh, TIMEOUT)
+{
 	struct walk w;
 	u64 i, j;
 
 	random_begin();
 	for (i = 0; i < steps / 50; i++) {
-		walk_begin(&w, t->xstate);
+		walk_begin(&w, variant->xstate);
 		for (j = 0; j < 10; j++)
 			step(&w, random_below(NR_OPS));
 		/* See what has become of it. */
@@ -487,97 +499,29 @@ static void fresh(const void *arg)
 	}
 }
 
-static const struct {
-	const char *name;
-	void (*fn)(const void *arg);
-	const char *fpu;
-} kinds[] = {
-	{ "all", all },
-	{ "random", random_walk },
-	{ "preempted", preempted },
-	{ "fpu_task", fpu_used, "task" },
-	{ "fpu_softirq", fpu_used, "softirq" },
-	{ "fpu_hardirq", fpu_used, "hardirq" },
-	{ "fpu_swap", fpu_used, "swap" },
-	{ "fresh", fresh },
+enum { LENGTH, STEPS, SEED, FPU_USER };
+
+static struct xfd_option options[] = {
+	[LENGTH] = { "length", "N", "of the sequences of \"all\" (default: 3)" },
+	[STEPS] = { "steps", "N", "of the random ones (default: 2000)" },
+	[SEED] = { "seed", "N", "of the random ones (default: the time)" },
+	[FPU_USER] = { "fpu-user", "PATH", "xfd_fpu_user.ko, to be loaded for fpu_*" },
+	{}
 };
-
-static struct subtest subtests[2 * ARRAY_SIZE(kinds)];
-static struct xfd_test tests[2 * ARRAY_SIZE(kinds)];
-
-static int all_tests(const char *only)
-{
-	int i, n = 0;
-	char *name;
-
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		subtests[n].xstate = i % 2;
-		subtests[n].fpu = kinds[i / 2].fpu;
-		TEST_ASSERT(asprintf(&name, "%s%s", kinds[i / 2].name,
-				     i % 2 ? ".xstate" : "") > 0, "out of memory");
-		if ((i % 2 && !attached) || (only && strcmp(only, name)))
-			continue;
-		tests[n].name = name;
-		tests[n].fn = kinds[i / 2].fn;
-		tests[n].arg = &subtests[n];
-		n++;
-	}
-	return n;
-}
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "unattached", no_argument, NULL, 'u' },
-		{ "stock", no_argument, NULL, 'k' },
-		{}
-	};
-	const char *why, *module = NULL;
-	int i, option, n;
+	argc = xfd_begin(argc, argv, options);
+	if (options[LENGTH].value)
+		length = atoi_positive("--length", options[LENGTH].value);
+	if (options[STEPS].value)
+		steps = atoi_positive("--steps", options[STEPS].value);
+	seed = options[SEED].value ? atoi_positive("--seed", options[SEED].value) : time(NULL);
 
-	seed = time(NULL);
-	while ((option = getopt_long(argc, argv, "l:n:s:m:", options, NULL)) != -1) {
-		switch (option) {
-		case 'u':
-			attached = false;
-			break;
-		case 'k':
-			attached = false;
-			stock = true;
-			break;
-		case 'l':
-			length = atoi_positive("LENGTH", optarg);
-			break;
-		case 'n':
-			steps = atoi_positive("STEPS", optarg);
-			break;
-		case 's':
-			seed = atoi_positive("SEED", optarg);
-			break;
-		case 'm':
-			module = optarg;
-			break;
-		default:
-			return KSFT_FAIL;
-		}
-	}
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why)
-		ksft_exit_skip("%s\n", why);
-	if (module && access(FPU_USER, F_OK) && xfd_module_load(module, ""))
-		ksft_exit_fail_msg("cannot load %s\n", module);
-
-	n = all_tests(argv[optind]);
-	ksft_set_plan(n);
-	for (i = 0; i < n; i++) {
-		xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
-		/* A subtest that failed may have left it on. */
-		if (!access(FPU_USER, F_OK)) {
-			fpu_user_set("context", "off");
-			fpu_user_set("period_us", "500");
-		}
-	}
-	ksft_finished();
+	xfd_require_amx();
+	if (options[FPU_USER].value)
+		xfd_fpu_user_load(options[FPU_USER].value);
+	if (xfd_expect != XFD_ATTACHED)
+		xfd_leave_out_variant("xstate");
+	return xfd_run_tests(argc, argv);
 }

@@ -11,7 +11,11 @@
  * Nothing that userspace sets, in whatever order, may do that.  What becomes of
  * the tiles is up to KVM: all kept or all initial.
  */
-#include "xfd_host.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
+
+/* Seconds of the machine's own clock. */
+#define TIMEOUT		20
 
 static struct xfd_tiles tiles;
 
@@ -47,11 +51,9 @@ static void guest_code(void)
 
 static struct kvm_xsave *get_xsave(struct kvm_vcpu *vcpu)
 {
-	struct kvm_xsave *xsave = calloc(1, vm_check_cap(vcpu->vm, KVM_CAP_XSAVE2));
+	struct kvm_xsave *xsave = xfd_image_get(vcpu);
 
-	TEST_ASSERT(xsave, "out of memory");
-	vcpu_xsave2_get(vcpu, xsave);
-	TEST_ASSERT(*(u64 *)((u8 *)xsave + 512) & XFD_TILEDATA,
+	TEST_ASSERT(xfd_image_header(xsave)->xstate_bv & XFD_TILEDATA,
 		    "KVM_GET_XSAVE2 left the tiles of a live guest out");
 	return xsave;
 }
@@ -70,9 +72,8 @@ enum order {
 	NEW_VCPU_SET_MSRS_FIRST,
 };
 
-static void run_order(const void *arg)
+static void run_order(enum order order)
 {
-	enum order order = *(const enum order *)arg;
 	struct kvm_x86_state *state;
 	struct kvm_vcpu *vcpu;
 	struct kvm_xsave *xsave;
@@ -120,34 +121,39 @@ static void run_order(const void *arg)
 	kvm_vm_free(vm);
 }
 
-#define ORDER(_order, _name)							\
-	{ .name = _name, .fn = run_order, .arg = &(enum order){ _order } }
-
-static const struct xfd_test tests[] = {
-	/* Fine on Linux 7.3.4: first, so that they are seen there. */
-	ORDER(SET_MSRS_SET_XSAVE, "set_msrs_then_set_xsave"),
-	ORDER(SET_MSRS, "set_msrs"),
-	ORDER(SET_XSAVE_SET_MSRS, "set_xsave_then_set_msrs"),
-	ORDER(SET_MSRS_TWICE, "set_msrs_set_xsave_set_msrs"),
-	ORDER(NEW_VCPU, "new_vcpu_set_xsave_then_set_msrs"),
-	ORDER(NEW_VCPU_SET_MSRS_FIRST, "new_vcpu_set_msrs_around_set_xsave"),
+FIXTURE(order) {
 };
+
+FIXTURE_VARIANT(order) {
+	enum order order;
+};
+
+/* Fine on Linux 7.3.4: first, so that it is seen there. */
+FIXTURE_VARIANT_ADD(order, set_msrs_then_set_xsave) { .order = SET_MSRS_SET_XSAVE };
+FIXTURE_VARIANT_ADD(order, set_msrs) { .order = SET_MSRS };
+FIXTURE_VARIANT_ADD(order, set_xsave_then_set_msrs) { .order = SET_XSAVE_SET_MSRS };
+FIXTURE_VARIANT_ADD(order, set_msrs_set_xsave_set_msrs) { .order = SET_MSRS_TWICE };
+FIXTURE_VARIANT_ADD(order, new_vcpu_set_xsave_then_set_msrs) { .order = NEW_VCPU };
+FIXTURE_VARIANT_ADD(order, new_vcpu_set_msrs_around_set_xsave) {
+	.order = NEW_VCPU_SET_MSRS_FIRST,
+};
+
+FIXTURE_SETUP(order)
+{
+}
+
+FIXTURE_TEARDOWN(order)
+{
+}
+
+TEST_F_TIMEOUT(order, kept_or_initial, TIMEOUT)
+{
+	run_order(variant->order);
+}
 
 int main(int argc, char *argv[])
 {
-	const char *why;
-	int i;
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why)
-		ksft_exit_skip("%s\n", why);
-
-	ksft_set_plan(argc > 1 ? 1 : ARRAY_SIZE(tests));
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (argc > 1 && strcmp(argv[1], tests[i].name))
-			continue;
-		xfd_report(&tests[i], xfd_run_one(&tests[i], 20));
-	}
-	ksft_finished();
+	argc = xfd_begin(argc, argv, NULL);
+	xfd_require_amx();
+	return xfd_run_tests(argc, argv);
 }

@@ -8,14 +8,13 @@
  * guest's is not 0, a guest finds the host's in its own.
  *
  * A CPU is taken offline and online again here, after a write by the msr driver.
- * -u MODULE unloads the KVM vendor module before and tests the CPU alone: KVM may
- * clear XFD_ERR as well when it leaves the CPU.
+ * --unload=MODULE unloads the KVM vendor module before and tests the CPU alone: KVM
+ * may clear XFD_ERR as well when it leaves the CPU.
  */
 #include <errno.h>
-#include <getopt.h>
 
-#include "xfd_host.h"
-#include "xfd_module.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 /* Seconds of the machine's own clock. */
 #define TIMEOUT		30
@@ -30,39 +29,18 @@ static u64 cpu_xfd_err(void)
 	return value;
 }
 
-static void cpu_set_xfd_err(u64 value)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/cpu/%d/msr", cpu);
-	fd = open(path, O_WRONLY);
-	TEST_ASSERT(fd >= 0 && pwrite(fd, &value, sizeof(value), MSR_IA32_XFD_ERR) == sizeof(value),
-		    "cannot write XFD_ERR by %s, errno = %d", path, errno);
-	close(fd);
-}
-
-static void cpu_online(bool online)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	fd = open(path, O_WRONLY);
-	TEST_ASSERT(fd >= 0 && write(fd, online ? "1" : "0", 1) == 1,
-		    "cannot write %d to %s, errno = %d", online, path, errno);
-	close(fd);
-}
-
 static void leave_stale(void)
 {
-	cpu_set_xfd_err(XFD_TILEDATA);
+	TEST_ASSERT(xfd_wrmsr_on_cpu(cpu, MSR_IA32_XFD_ERR, XFD_TILEDATA),
+		    "cannot write XFD_ERR by the msr driver, errno = %d", errno);
 	TEST_ASSERT_EQ(cpu_xfd_err(), XFD_TILEDATA);
-	cpu_online(false);
-	cpu_online(true);
+	TEST_ASSERT(xfd_cpu_set_online(cpu, false), "CPU %d does not go offline", cpu);
+	TEST_ASSERT(xfd_cpu_set_online(cpu, true), "CPU %d does not come online", cpu);
 }
 
-static void host(const void *arg)
+XFD_FIXTURE_EMPTY(host);
+
+TEST_F_TIMEOUT(host, cpu_comes_up, TIMEOUT)
 {
 	leave_stale();
 	TEST_ASSERT_EQ(cpu_xfd_err(), 0);
@@ -71,7 +49,7 @@ static void host(const void *arg)
 /* A #NM of another cause, as a guest kernel with lazy FPU switching has it. */
 static u64 nm_xfd_err;
 
-static void guest_nm(struct ex_regs *regs)
+static void nm_handler(struct ex_regs *regs)
 {
 	nm_xfd_err = rdmsr(MSR_IA32_XFD_ERR);
 	set_cr0(get_cr0() & ~X86_CR0_TS);
@@ -88,47 +66,41 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
-static void guest(const void *arg)
+XFD_FIXTURE_EMPTY(guest);
+
+TEST_F_TIMEOUT(guest, other_nm, TIMEOUT)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
 	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
-	vm_install_exception_handler(vm, NM_VECTOR, guest_nm);
+	vm_install_exception_handler(vm, NM_VECTOR, nm_handler);
 	leave_stale();
 	pin_self_to_cpu(cpu);
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
 	kvm_vm_free(vm);
 }
 
+static struct xfd_option options[] = {
+	{ "unload", "MODULE", "unload it before, and test the host alone" },
+	{}
+};
+
 int main(int argc, char *argv[])
 {
-	static const struct xfd_test on_host = { .name = "host", .fn = host };
-	static const struct xfd_test in_guest = { .name = "guest", .fn = guest };
-	const char *why, *module = NULL;
-	int option;
+	const char *module;
 
-	while ((option = getopt(argc, argv, "u:")) != -1) {
-		if (option != 'u')
-			return KSFT_FAIL;
-		module = optarg;
-	}
-
-	ksft_print_header();
-	why = xfd_require_amx();
+	argc = xfd_begin(argc, argv, options);
+	xfd_require_amx();
 	cpu = xfd_cpu(1);
-	if (!why && cpu < 0)
-		why = "one CPU";
-	if (!why && access("/dev/cpu/0/msr", W_OK))
-		why = "no msr driver";
-	if (why)
-		ksft_exit_skip("%s\n", why);
-	if (module && xfd_module_unload(module))
-		ksft_exit_fail_msg("cannot unload %s\n", module);
+	__TEST_REQUIRE(cpu >= 0, "one CPU");
+	__TEST_REQUIRE(!access("/dev/cpu/0/msr", W_OK), "no msr driver");
 
-	ksft_set_plan(module ? 1 : 2);
-	xfd_report(&on_host, xfd_run_one(&on_host, TIMEOUT));
-	if (!module)
-		xfd_report(&in_guest, xfd_run_one(&in_guest, TIMEOUT));
-	ksft_finished();
+	module = options[0].value;
+	if (module) {
+		if (xfd_module_unload(module))
+			ksft_exit_fail_msg("cannot unload %s\n", module);
+		xfd_leave_out_fixture("guest");
+	}
+	return xfd_run_tests(argc, argv);
 }

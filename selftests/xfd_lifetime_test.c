@@ -2,38 +2,26 @@
 /*
  * Who may live how long: the module, the VMs that are attached to it, those that
  * are not, their vCPUs, and kvm-intel below.
- *
- *   xfd_lifetime_test [-m MODULE] [-k KVM_INTEL] [-n CYCLES] [NAME]
- *
- * -m	the module (default /lib/modules/xfd_switch.ko)
- * -k	kvm-intel (default /lib/modules/kvm-intel.ko), which gets loaded again
- * -n	how often the module comes and goes in the tests that do so under load
- *	(default 50)
- *
- * A name runs only that subtest.
  */
 #include <dirent.h>
-#include <getopt.h>
+#include <sys/resource.h>
 #include <time.h>
 
-#include "xfd_host.h"
-#include "xfd_module.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
-#define ERR		3
-
-/* Seconds of the machine's own clock, for what takes no cycles. */
+/* Seconds of the machine's own clock; a second for each cycle comes on top. */
 #define TIMEOUT		60
 
 static const char *module = XFD_MODULE_PATH;
 static const char *kvm_intel = "/lib/modules/kvm-intel.ko";
-static long cycles = 50;
+/* How often the module comes and goes in the tests that do so under load. */
+static int cycles = 50;
 
 /* In guest memory; the host sees it by way of xfd_guest_ptr(). */
 static struct control {
 	u64 live_lost;
 	u64 dormant_lost;
-	/* May dormant tiles go?  They may on stock. */
-	u64 tolerate;
 	u64 rounds;
 	u64 spinning;
 	u64 stop;
@@ -46,20 +34,7 @@ static struct xfd_tiles tiles;
  */
 static void load(const char *strategy)
 {
-	char params[64];
-	int ret;
-
-	snprintf(params, sizeof(params), "strategy=%s", strategy);
-	ret = xfd_module_load(module, params);
-	TEST_ASSERT(!ret, "loading %s with %s: %s", module, params, strerror(-ret));
-}
-
-static void unload(void)
-{
-	int ret = xfd_module_unload(XFD_MODULE);
-
-	TEST_ASSERT(!ret, "unloading: %s, %ld hold it", strerror(-ret),
-		    xfd_module_refs(XFD_MODULE));
+	xfd_strategy_load(module, strategy);
 }
 
 static void assert_refused_to_unload(void)
@@ -192,7 +167,7 @@ static void assert_memory(const struct memory *before, long times)
 	memory_read(&after);
 	objects = after.objects - before->objects;
 	kib = after.kib - before->kib;
-	printf("%ld times: %+ld objects, %+ld KiB\n", times, objects, kib);
+	ksft_print_msg("%ld times: %+ld objects, %+ld KiB\n", times, objects, kib);
 	TEST_ASSERT(objects < times / 2 + 300, "%ld objects more after %ld times", objects,
 		    times);
 	TEST_ASSERT(kib < times + 512, "%ld KiB more after %ld times", kib, times);
@@ -241,7 +216,34 @@ static void assert_tiles_lost(struct kvm_vcpu *vcpu, u64 dormant)
 	TEST_ASSERT_EQ(c->dormant_lost, dormant);
 }
 
-static void older_vm(const void *strategy)
+/* If the test before died with the module loaded. */
+static void begin_unloaded(void)
+{
+	xfd_module_unload(XFD_MODULE);
+}
+
+FIXTURE(older_vm) {
+};
+
+FIXTURE_VARIANT(older_vm) {
+	const char *strategy;
+};
+
+FIXTURE_VARIANT_ADD(older_vm, lazy) { .strategy = "lazy" };
+FIXTURE_VARIANT_ADD(older_vm, xinuse) { .strategy = "xinuse" };
+FIXTURE_VARIANT_ADD(older_vm, eager) { .strategy = "eager" };
+FIXTURE_VARIANT_ADD(older_vm, autoload) { .strategy = "autoload" };
+
+FIXTURE_SETUP(older_vm)
+{
+	begin_unloaded();
+}
+
+FIXTURE_TEARDOWN(older_vm)
+{
+}
+
+TEST_F_TIMEOUT(older_vm, stays_unattached, TIMEOUT)
 {
 	struct kvm_vcpu *older_vcpu, *vcpu;
 	struct kvm_vm *older, *vm;
@@ -249,7 +251,7 @@ static void older_vm(const void *strategy)
 	older = create_tiles_vm(&older_vcpu, false);
 	assert_tiles_lost(older_vcpu, XFD_TILES_BYTES);
 
-	load(strategy);
+	load(variant->strategy);
 	assert_tiles_lost(older_vcpu, XFD_TILES_BYTES);
 
 	/* A neighbour that is served makes no difference. */
@@ -261,21 +263,33 @@ static void older_vm(const void *strategy)
 	kvm_vm_free(vm);
 	assert_tiles_lost(older_vcpu, XFD_TILES_BYTES);
 
-	unload();
+	xfd_strategy_unload();
 	assert_tiles_lost(older_vcpu, XFD_TILES_BYTES);
 
 	/* Nor does it become attached if the module comes back. */
-	load(strategy);
+	load(variant->strategy);
 	TEST_ASSERT(!xfd_vm_attached(older->fd), "an older VM became attached");
 	assert_tiles_lost(older_vcpu, XFD_TILES_BYTES);
 	kvm_vm_free(older);
-	unload();
+	xfd_strategy_unload();
+}
+
+FIXTURE(lifetime) {
+};
+
+FIXTURE_SETUP(lifetime)
+{
+	begin_unloaded();
+}
+
+FIXTURE_TEARDOWN(lifetime)
+{
 }
 
 /*
  * What holds the module.
  */
-static void vms_hold_module(const void *arg)
+TEST_F_TIMEOUT(lifetime, vms_hold_module, TIMEOUT)
 {
 	int kvm = open_dev_kvm(), older = create_vm(kvm), vms[3], vcpu, i;
 
@@ -300,7 +314,7 @@ static void vms_hold_module(const void *arg)
 	/* vCPUs of an older VM hold nothing. */
 	vcpu = create_vcpu(older);
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 	close(vcpu);
 	close(older);
 	close(kvm);
@@ -317,7 +331,7 @@ static void guest_spin(void)
 }
 
 /* SIGKILL in KVM_RUN, with the guest's values in the MSRs. */
-static void killed_vmm_lets_go(const void *arg)
+TEST_F_TIMEOUT(lifetime, killed_vmm_lets_go, TIMEOUT)
 {
 	struct kvm_vcpu *vcpu;
 	int fds[2], status;
@@ -344,13 +358,13 @@ static void killed_vmm_lets_go(const void *arg)
 	kill(pid, SIGKILL);
 	TEST_ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 }
 
 /*
  * Creation that fails leaves nothing behind, and does not spoil the next.
  */
-static void failed_vcpus(const void *arg)
+TEST_F_TIMEOUT(lifetime, failed_vcpus, TIMEOUT)
 {
 	struct kvm_enable_cap max_id = { .cap = KVM_CAP_MAX_VCPU_ID, .args = { 4 } };
 	int kvm = open_dev_kvm(), vm, vcpu;
@@ -366,12 +380,12 @@ static void failed_vcpus(const void *arg)
 	close(vcpu);
 	close(vm);
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 	close(kvm);
 }
 
 /* No file for the vCPU: the module's part of it exists already. */
-static void failed_vcpu_files(const void *arg)
+TEST_F_TIMEOUT(lifetime, failed_vcpu_files, TIMEOUT)
 {
 	const int times = 1000;
 	int kvm = open_dev_kvm(), vm, vcpu, i;
@@ -396,12 +410,12 @@ static void failed_vcpu_files(const void *arg)
 	close(vcpu);
 	close(vm);
 	assert_memory(&before, times);
-	unload();
+	xfd_strategy_unload();
 	close(kvm);
 }
 
 /* No room for the APIC access page: vmx_vcpu_create() fails after the module. */
-static void failed_vcpu_memory(const void *arg)
+TEST_F_TIMEOUT(lifetime, failed_vcpu_memory, TIMEOUT)
 {
 	const int times = 1000;
 	int kvm = open_dev_kvm(), vm, vcpu, i;
@@ -409,7 +423,7 @@ static void failed_vcpu_memory(const void *arg)
 	struct memory before;
 
 	if (!get_kvm_intel_param_bool("flexpriority"))
-		xfd_skip("no APIC access page: kvm_intel.flexpriority=N");
+		SKIP(return, "no APIC access page: kvm_intel.flexpriority=N");
 
 	load("lazy");
 	vm = create_vm(kvm);
@@ -429,7 +443,7 @@ static void failed_vcpu_memory(const void *arg)
 	close(vcpu);
 	close(vm);
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 	close(kvm);
 }
 
@@ -438,7 +452,7 @@ static void empty_handler(int sig)
 }
 
 /* A signal that comes while the VM is made: KVM takes back all it did. */
-static void failed_vms_by_signal(const void *arg)
+TEST_F_TIMEOUT(lifetime, failed_vms_by_signal, TIMEOUT)
 {
 	struct sigevent signal_me = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
 	struct itimerspec once = {};
@@ -463,14 +477,14 @@ static void failed_vms_by_signal(const void *arg)
 			failed++;
 	}
 	timer_delete(timer);
-	printf("%d of %d VMs were interrupted\n", failed, times);
+	ksft_print_msg("%d of %d VMs were interrupted\n", failed, times);
 	TEST_ASSERT(failed, "no VM was interrupted");
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 	close(kvm);
 }
 
-static void failed_vms(const void *arg)
+TEST_F_TIMEOUT(lifetime, failed_vms, TIMEOUT)
 {
 	int kvm = open_dev_kvm(), vm;
 	struct rlimit files;
@@ -505,7 +519,7 @@ static void failed_vms(const void *arg)
 	assert_refs(1);
 	close(vm);
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 	close(kvm);
 }
 
@@ -513,12 +527,12 @@ static void failed_vms(const void *arg)
  * Firmware switches XFD for confidential VMs, so KVM must not.  None of those
  * can be had in the emulator; KVM's software-protected VMs stand for them.
  */
-static void protected_vm(const void *arg)
+TEST_F_TIMEOUT(lifetime, protected_vm, TIMEOUT)
 {
 	int kvm = open_dev_kvm(), vm, vcpu;
 
 	if (!(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM)))
-		xfd_skip("no KVM_X86_SW_PROTECTED_VM");
+		SKIP(return, "no KVM_X86_SW_PROTECTED_VM");
 
 	load("lazy");
 	vm = ioctl(kvm, KVM_CREATE_VM, KVM_X86_SW_PROTECTED_VM);
@@ -526,7 +540,7 @@ static void protected_vm(const void *arg)
 	vcpu = create_vcpu(vm);
 	TEST_ASSERT(!xfd_vm_attached(vm), "a protected VM is attached");
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 	close(vcpu);
 	close(vm);
 	close(kvm);
@@ -559,7 +573,7 @@ static void append_bool_params(char *params, size_t size)
 	closedir(d);
 }
 
-static void kvm_intel_reloaded(const void *arg)
+TEST_F_TIMEOUT(lifetime, kvm_intel_reloaded, TIMEOUT)
 {
 	static const char line[] = "KVM offers no XFD to guests: load kvm-intel first";
 	struct kvm_vcpu *vcpu;
@@ -567,7 +581,7 @@ static void kvm_intel_reloaded(const void *arg)
 	int kmsg, ret;
 
 	if (xfd_module_refs("kvm_intel") < 0)
-		xfd_skip("kvm-intel is not a module");
+		SKIP(return, "kvm-intel is not a module");
 
 	kmsg = xfd_kmsg_open();
 	append_bool_params(params, sizeof(params));
@@ -582,9 +596,10 @@ static void kvm_intel_reloaded(const void *arg)
 	TEST_ASSERT_EQ(xfd_module_unload("kvm"), -EWOULDBLOCK);
 
 	/* Without kvm-intel it can go, but not come. */
-	unload();
+	xfd_strategy_unload();
 	TEST_ASSERT_EQ(xfd_module_load(module, ""), -EOPNOTSUPP);
-	TEST_ASSERT(xfd_kmsg_has(kmsg, ERR, line), "the kernel log does not say: %s", line);
+	TEST_ASSERT(xfd_kmsg_has(kmsg, XFD_KMSG_ERR, line), "the kernel log does not say: %s",
+		    line);
 	close(kmsg);
 
 	/* kvm-intel comes first, as always. */
@@ -603,7 +618,7 @@ static void kvm_intel_reloaded(const void *arg)
 	assert_refused_to_unload();
 	kvm_vm_free(vcpu->vm);
 	assert_refs(0);
-	unload();
+	xfd_strategy_unload();
 }
 
 /*
@@ -635,7 +650,7 @@ static void guest_all_states(void)
 
 		wrmsr(MSR_IA32_XFD, 0);
 		lost = xfd_tiles_lost(&tiles);
-		__GUEST_ASSERT(!lost || (c->tolerate && xfd_tiles_initial(&tiles)),
+		__GUEST_ASSERT(!lost || (xfd_dormant_may_go() && xfd_tiles_initial(&tiles)),
 			       "%lu bytes of dormant tiles lost", lost);
 		if (!(++c->rounds % 3))
 			GUEST_SYNC(0);
@@ -684,7 +699,7 @@ static void *short_vms_fn(void *arg)
 		vm = vm_create_with_one_vcpu(&vcpu, guest_all_states);
 		attached = xfd_vm_attached(vm->fd);
 		c = xfd_guest_ptr(vm, control);
-		c->tolerate = !attached;
+		xfd_vm_expect(vm, attached ? XFD_ATTACHED : XFD_UNATTACHED);
 		TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
 		c->stop = 1;
 		TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
@@ -772,8 +787,8 @@ static void start(struct load *l, void *(*fn)(void *))
 
 static void report_load(const struct load *vms, long refused, long times)
 {
-	printf("loaded %ld times, %ld refusals to unload, VMs: %ld attached, %ld not\n", times,
-	       refused, vms->vms[1], vms->vms[0]);
+	ksft_print_msg("loaded %ld times, %ld refusals to unload, VMs: %ld attached, %ld not\n",
+		       times, refused, vms->vms[1], vms->vms[0]);
 	TEST_ASSERT(vms->vms[1] >= times / 4 && vms->vms[0] >= times / 8 && refused > 0,
 		    "not what this is to test");
 }
@@ -788,7 +803,7 @@ static void come_and_go(long times)
 
 	vm = vm_create_with_one_vcpu(&old.vcpu, guest_all_states);
 	c = xfd_guest_ptr(vm, control);
-	c->tolerate = 1;
+	xfd_vm_expect(vm, XFD_UNATTACHED);
 	start(&old, old_vm_fn);
 	while (!READ_ONCE(c->spinning))
 		usleep(1000);
@@ -800,12 +815,12 @@ static void come_and_go(long times)
 	WRITE_ONCE(c->stop, 1);
 	pthread_join(vms.thread, NULL);
 	pthread_join(old.thread, NULL);
-	printf("the older VM made %lu rounds\n", c->rounds);
+	ksft_print_msg("the older VM made %lu rounds\n", c->rounds);
 	kvm_vm_free(vm);
 	report_load(&vms, refused, times);
 }
 
-static void module_comes_and_goes(const void *arg)
+TEST_F_TIMEOUT(lifetime, module_comes_and_goes, TIMEOUT)
 {
 	struct memory before;
 
@@ -816,14 +831,14 @@ static void module_comes_and_goes(const void *arg)
 	assert_memory(&before, cycles);
 }
 
-static void unload_races_with_destruction(const void *arg)
+TEST_F_TIMEOUT(lifetime, unload_races_with_destruction, TIMEOUT)
 {
 	struct load vms = { .cpu = xfd_cpu(0) };
 	struct memory before;
 	long refused;
 
 	load("lazy");
-	unload();
+	xfd_strategy_unload();
 	memory_read(&before);
 	start(&vms, dying_vms_fn);
 	refused = load_and_unload(&vms, cycles);
@@ -833,60 +848,32 @@ static void unload_races_with_destruction(const void *arg)
 	assert_memory(&before, cycles);
 }
 
-static const struct xfd_test tests[] = {
-	{ .name = "older_vm.lazy", .fn = older_vm, .arg = "lazy" },
-	{ .name = "older_vm.xinuse", .fn = older_vm, .arg = "xinuse" },
-	{ .name = "older_vm.eager", .fn = older_vm, .arg = "eager" },
-	{ .name = "older_vm.autoload", .fn = older_vm, .arg = "autoload" },
-	{ .name = "vms_hold_module", .fn = vms_hold_module },
-	{ .name = "killed_vmm_lets_go", .fn = killed_vmm_lets_go },
-	{ .name = "failed_vcpus", .fn = failed_vcpus },
-	{ .name = "failed_vcpu_files", .fn = failed_vcpu_files },
-	{ .name = "failed_vcpu_memory", .fn = failed_vcpu_memory },
-	{ .name = "failed_vms", .fn = failed_vms },
-	{ .name = "failed_vms_by_signal", .fn = failed_vms_by_signal },
-	{ .name = "protected_vm", .fn = protected_vm },
-	{ .name = "kvm_intel_reloaded", .fn = kvm_intel_reloaded },
-	{ .name = "module_comes_and_goes", .fn = module_comes_and_goes },
-	{ .name = "unload_races_with_destruction", .fn = unload_races_with_destruction },
+enum { MODULE, KVM_INTEL, CYCLES };
+
+static struct xfd_option options[] = {
+	[MODULE] = { "module", "PATH", "default: " XFD_MODULE_PATH },
+	[KVM_INTEL] = { "kvm-intel", "PATH", "to be loaded again (default: of the same place)" },
+	[CYCLES] = { "cycles", "N", "how often the module comes and goes (default: 50)" },
+	{}
 };
+
+static void add_cycles(struct __fixture_metadata *f, struct __fixture_variant_metadata *v,
+		       struct __test_metadata *t, void *arg)
+{
+	t->timeout = TIMEOUT + cycles;
+}
 
 int main(int argc, char *argv[])
 {
-	const char *why, *only;
-	int opt, i, code;
+	argc = xfd_begin(argc, argv, options);
+	if (options[MODULE].value)
+		module = options[MODULE].value;
+	if (options[KVM_INTEL].value)
+		kvm_intel = options[KVM_INTEL].value;
+	if (options[CYCLES].value)
+		cycles = atoi_positive("--cycles", options[CYCLES].value);
 
-	while ((opt = getopt(argc, argv, "m:k:n:")) != -1) {
-		switch (opt) {
-		case 'm':
-			module = optarg;
-			break;
-		case 'k':
-			kvm_intel = optarg;
-			break;
-		case 'n':
-			cycles = strtol(optarg, NULL, 0);
-			break;
-		default:
-			ksft_exit_fail_msg("usage: %s [-m MODULE] [-k KVM_INTEL] [-n CYCLES] [NAME]\n",
-					   argv[0]);
-		}
-	}
-	only = argv[optind];
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why)
-		ksft_exit_skip("%s\n", why);
-
-	ksft_set_plan(only ? 1 : ARRAY_SIZE(tests));
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (only && strcmp(only, tests[i].name))
-			continue;
-		/* If the test before died with the module loaded. */
-		xfd_module_unload(XFD_MODULE);
-		code = xfd_run_one(&tests[i], TIMEOUT + cycles);
-		xfd_report(&tests[i], code);
-	}
-	ksft_finished();
+	xfd_require_amx();
+	xfd_visit_tests(add_cycles, NULL);
+	return xfd_run_tests(argc, argv);
 }

@@ -3,10 +3,10 @@
  * What an AMX guest costs in accesses of IA32_XFD and IA32_XFD_ERR and in
  * instructions, and how many bytes of its tiles get lost.
  *
- *	xfd_measure states [-n exits]
- *	xfd_measure older COMMAND [-n exits]
+ *	xfd_measure states [--exits=N]
+ *	xfd_measure older COMMAND [--exits=N]
  *	xfd_measure vcpus
- *	xfd_measure loss [-n exits]
+ *	xfd_measure loss [--exits=N]
  *
  * Each prints one line, "#XFD " and a JSON object.  Nothing is asserted: the
  * figures are what is true, on whatever kernel this runs.
@@ -41,11 +41,13 @@
  * next one, which exits nowhere.  "kept" says how often it need not have been.
  *
  * "instructions" are medians of the difference between two RDTSCs right before
- * and after, untraced, with the second RDTSC and the few instructions that set
- * up VMCALL's or OUT's registers or the #NM handler in them.  A switch thus
- * consists of the exit, the wake-up, both context switches, two system calls of
- * the other task, and the VM-entry.  They are instructions where the TSC counts
- * those, as the emulator's does; on a real CPU they are TSC ticks.
+ * and after, untraced, with one RDTSC and the few instructions that set up VMCALL's
+ * or OUT's registers or the #NM handler in them.  A switch thus consists of the
+ * exit, the wake-up, both context switches, two system calls of the other task, and
+ * the VM-entry.  Nothing that a compiler or a C library arranges is in them: guest,
+ * VMM and the other task execute assembly there, and no thread has registered for
+ * rseq(2).  They are instructions where the TSC counts those, as the emulator's
+ * does; on a real CPU they are TSC ticks.
  *
  * list_entries is the number of entries in the VMX MSR lists, which the CPU
  * processes on each exit and the entry after it, as KVM's dump of the VMCS has
@@ -69,12 +71,13 @@
  * a host task that uses tiles of its own; migration within KVM_RUN to another
  * CPU (null on a machine with one CPU).
  */
-#include <getopt.h>
 #include <linux/kvm.h>
+#include <linux/stringify.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
-#include "xfd_host.h"
-#include "xfd_trace.h"
+#include "lib/xfd.h"
 
 #define WARM_UP		64
 #define MAX_TRIES	20
@@ -124,39 +127,58 @@ static struct control {
 static u32 samples[MAX_EXITS];
 static struct xfd_tiles tiles;
 
+/* How many exits, where that can be chosen. */
+static u64 nr_exits = 1000;
+
 /* Printed at the end, so that no note and no console line gets into its midst. */
 static FILE *json;
 
-/* RDTSC, VMCALL, RDTSC, and nothing else that can differ between states. */
+/*
+ * What is timed lies in one block of assembly, between two RDTSCs, with all in
+ * fixed registers: it is the same instructions whatever compiler there is.
+ *
+ * The jump makes it so where the TSC counts instructions, too.  The emulator adds
+ * to its TSC at the end of each trace, a run of instructions up to a jump or what
+ * else ends one, and RDTSC within a trace reads what the TSC was when that began.
+ * The second RDTSC is a trace's first instruction, as an exit or an IRET was before
+ * it; the first one is, too, after a jump, and else would read a TSC that is behind
+ * by as many instructions as the compiler has put there.  On a CPU LFENCE keeps
+ * those out.
+ */
+#define ASM_RDTSC_BEFORE			\
+	"lfence\n\t"				\
+	"jmp 1f\n"				\
+	"1:\n\t"				\
+	"rdtsc\n\t"				\
+	"mov %%eax, %[before]\n\t"
+
 static u32 guest_vmcall_tsc(void)
 {
-	u64 rax, before;
+	u32 before, after;
 
-	asm volatile("rdtsc\n\t"
-		     "mov %%eax, %k[before]\n\t"
+	asm volatile(ASM_RDTSC_BEFORE
 		     "mov %[nr], %%eax\n\t"
 		     "xor %%edx, %%edx\n\t"
 		     "vmcall\n\t"
-		     "rdtsc\n\t"
-		     : "=&a"(rax), [before]"=&r"(before)
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
 		     : [nr]"i"(XFD_VMCALL_NR), "b"(0), "c"(0), "S"(0)
-		     : "rdx", "memory");
-	return (u32)rax - (u32)before;
+		     : "rdx", "memory", "cc");
+	return after - before;
 }
 
 static u32 guest_out_tsc(u16 port)
 {
-	u64 rax, before;
+	u32 before, after;
 
-	asm volatile("rdtsc\n\t"
-		     "mov %%eax, %k[before]\n\t"
-		     "mov %k[port], %%edx\n\t"
+	asm volatile(ASM_RDTSC_BEFORE
+		     "mov %[port], %%edx\n\t"
 		     "out %%al, %%dx\n\t"
-		     "rdtsc\n\t"
-		     : "=&a"(rax), [before]"=&r"(before)
-		     : [port]"r"((u32)port)
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
+		     : [port]"S"((u32)port)
 		     : "rdx", "memory");
-	return (u32)rax - (u32)before;
+	return after - before;
 }
 
 static u32 guest_act_tsc(enum action action)
@@ -173,31 +195,42 @@ static u32 guest_act_tsc(enum action action)
 	}
 }
 
-/* The same around a TILELOADD that the #NM handler skips. */
+/* The same around a TILELOADD that raises #NM, which guest_nm_handler skips. */
 static u32 guest_nm_tsc(void)
 {
-	u64 rax, before;
+	u32 before, after;
 
-	asm volatile("rdtsc\n\t"
-		     "mov %%eax, %k[before]\n\t"
+	asm volatile(ASM_RDTSC_BEFORE
 		     "mov %[tile], %%rax\n\t"
 		     "mov %[stride], %%edx\n\t"
 		     ASM_TILELOADD(0x04)
-		     "rdtsc\n\t"
-		     : "=&a"(rax), [before]"=&r"(before)
-		     : [tile]"r"(tiles.want), [stride]"i"(XFD_TILE_COLSB)
-		     : "rdx", "memory");
-	return (u32)rax - (u32)before;
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
+		     : [tile]"S"(tiles.want), [stride]"i"(XFD_TILE_COLSB)
+		     : "rcx", "rdx", "memory", "cc");
+	return after - before;
 }
 
-/* TILELOADD with a SIB byte is six bytes long. */
-static void guest_nm_handler(struct ex_regs *regs)
-{
-	if (!(rdmsr(MSR_IA32_XFD_ERR) & XFD_TILEDATA))
-		GUEST_FAIL("#NM without XFD_ERR[18]");
-	wrmsr(MSR_IA32_XFD_ERR, 0);
-	regs->rip += 6;
-}
+/*
+ * In the IDT itself, as the library's way to a handler in C is the compiler's, and
+ * only for the block above: RAX, RCX and RDX are free to use there.  TILELOADD with
+ * a SIB byte is six bytes long.  #UD, which the library reports, if XFD_ERR[18]=0.
+ */
+extern char guest_nm_handler[];
+asm(".pushsection .text\n"
+	"guest_nm_handler:\n\t"
+	"mov $" __stringify(MSR_IA32_XFD_ERR) ", %ecx\n\t"
+	"rdmsr\n\t"
+	"bt $18, %eax\n\t"
+	"jnc 1f\n\t"
+	"xor %eax, %eax\n\t"
+	"xor %edx, %edx\n\t"
+	"wrmsr\n\t"
+	"addq $6, (%rsp)\n\t"
+	"iretq\n"
+	"1:\n\t"
+	"ud2\n\t"
+	".popsection");
 
 static void guest_enter(enum state state)
 {
@@ -255,7 +288,7 @@ static void guest_leave(enum state state)
 }
 
 /* What guest_states() says if it is in none of the states. */
-#define ASTRAY	(~0ull - 1)
+#define ASTRAY	(~0ull - 2)
 
 /* Each round ends with how often the state had to be entered again. */
 static void guest_states(u32 *sample)
@@ -320,10 +353,33 @@ static void prefer(int priority)
 		    "sched_setscheduler() failed, errno = %d", errno);
 }
 
+/*
+ * A guest adds 1 to the eventfd: wait for it, again and again, until someone adds
+ * more.  In assembly, as it is part of what a switch costs.
+ */
+static void partner_wait(int eventfd)
+{
+	u64 n = 0;
+	long ret;
+
+	asm volatile("1:\n\t"
+		     "mov %[nr], %%eax\n\t"
+		     "mov %[size], %%edx\n\t"
+		     "syscall\n\t"
+		     "cmp %[size], %%rax\n\t"
+		     "jne 2f\n\t"
+		     "cmpq $1, (%[n])\n\t"
+		     "je 1b\n"
+		     "2:"
+		     : "=&a"(ret)
+		     : [nr]"i"(SYS_read), [size]"i"(sizeof(n)), "D"((long)eventfd), [n]"S"(&n)
+		     : "rcx", "rdx", "r11", "memory", "cc");
+	TEST_ASSERT(ret == sizeof(n), "read() of an eventfd: %ld", ret);
+}
+
 static void *partner_fn(void *arg)
 {
 	struct partner *p = arg;
-	u64 n;
 
 	pin_self_to_cpu(p->cpu);
 	if (p->amx) {
@@ -332,10 +388,7 @@ static void *partner_fn(void *arg)
 	}
 	prefer(1);
 	WRITE_ONCE(p->ready, true);
-	/* A guest adds 1, partner_stop() more. */
-	do {
-		TEST_ASSERT(read(p->eventfd, &n, sizeof(n)) == sizeof(n), "read() failed");
-	} while (n == 1);
+	partner_wait(p->eventfd);
 	if (p->amx) {
 		TEST_ASSERT(!xfd_tiles_lost(p->tiles), "the host task lost its own tiles");
 		xfd_tilerelease();
@@ -350,7 +403,7 @@ static void partner_start(struct partner *p, int cpu, bool amx)
 	p->ready = false;
 	p->eventfd = eventfd(0, 0);
 	TEST_ASSERT(p->eventfd >= 0, "eventfd() failed");
-	TEST_ASSERT(!posix_memalign((void **)&p->tiles, 4096, sizeof(*p->tiles)), "out of memory");
+	p->tiles = xfd_tiles_alloc();
 	TEST_ASSERT(!pthread_create(&p->thread, NULL, partner_fn, p), "pthread_create() failed");
 	/* Then it waits: it would not let us run before it does. */
 	while (!READ_ONCE(p->ready))
@@ -380,27 +433,41 @@ static void connect(struct kvm_vm *vm, u16 port, const struct partner *p)
 	vm_ioctl(vm, KVM_IOEVENTFD, &ioeventfd);
 }
 
+/*
+ * KVM_RUN, and at once again as long as it returns for an OUT to PORT_USERSPACE.  In
+ * assembly, as it is part of what an exit to userspace costs.
+ */
+static void run_past_userspace(struct kvm_vcpu *vcpu)
+{
+	long ret;
+
+	asm volatile("1:\n\t"
+		     "mov %[nr], %%eax\n\t"
+		     "xor %%edx, %%edx\n\t"
+		     "syscall\n\t"
+		     "test %%rax, %%rax\n\t"
+		     "jnz 2f\n\t"
+		     "cmpl %[io], %c[exit_reason](%[run])\n\t"
+		     "jne 2f\n\t"
+		     "cmpw %[port], %c[io_port](%[run])\n\t"
+		     "je 1b\n"
+		     "2:"
+		     : "=&a"(ret)
+		     : [nr]"i"(SYS_ioctl), "D"((long)vcpu->fd), "S"((long)KVM_RUN),
+		       [run]"b"(vcpu->run), [io]"i"(KVM_EXIT_IO), [port]"i"(PORT_USERSPACE),
+		       [exit_reason]"i"(offsetof(struct kvm_run, exit_reason)),
+		       [io_port]"i"(offsetof(struct kvm_run, io.port))
+		     : "rcx", "rdx", "r11", "memory", "cc");
+	TEST_ASSERT(!ret, "KVM_RUN: %ld", ret);
+}
+
 /* Run to the guest's next GUEST_SYNC(), by way of any number of OUTs. */
 static u64 run_round(struct kvm_vcpu *vcpu)
 {
-	struct kvm_run *run = vcpu->run;
-	struct ucall uc;
-
-	do {
-		vcpu_run(vcpu);
-		TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-	} while (run->io.port == PORT_USERSPACE);
-
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_SYNC:
-		return uc.args[1];
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unknown ucall %lu", uc.cmd);
-	}
-	return ASTRAY;
+	run_past_userspace(vcpu);
+	assert_on_unhandled_exception(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
+	return xfd_vcpu_says(vcpu);
 }
 
 struct counts {
@@ -653,6 +720,16 @@ static void print_costs(const char *name, const struct cost costs[NR_STATES])
 	fprintf(json, "}");
 }
 
+static void set_guest_nm_handler(struct kvm_vm *vm)
+{
+	struct idt_entry *idt = addr_gva2hva(vm, vm->arch.idt);
+	u64 handler = (u64)guest_nm_handler;
+
+	idt[NM_VECTOR].offset0 = handler;
+	idt[NM_VECTOR].offset1 = handler >> 16;
+	idt[NM_VECTOR].offset2 = handler >> 32;
+}
+
 /* The guest's own exits in a round with @nr #NMs. */
 static s64 nm_exits(struct kvm_vcpu *vcpu, u64 nr)
 {
@@ -671,7 +748,7 @@ static void measure_nm(u64 nr)
 	s64 exits;
 
 	vm = vm_create_with_one_vcpu(&vcpu, guest_nm);
-	vm_install_exception_handler(vm, NM_VECTOR, guest_nm_handler);
+	set_guest_nm_handler(vm);
 	xfd_tiles_fill(xfd_guest_ptr(vm, tiles), 1);
 	nm_exits(vcpu, nr);
 	exits = -nm_exits(vcpu, 0);
@@ -682,7 +759,7 @@ static void measure_nm(u64 nr)
 	kvm_vm_free(vm);
 }
 
-static void measure_states(u64 nr)
+static void measure_states(char *argv[])
 {
 	struct cost costs[NR_ACTIONS][NR_STATES];
 	struct kvm_vcpu *vcpus[NR_STATES];
@@ -699,7 +776,7 @@ static void measure_states(u64 nr)
 		connect(vcpus[s]->vm, PORT_PLAIN, &plain);
 		connect(vcpus[s]->vm, PORT_AMX, &amx);
 	}
-	measure(vcpus, NR_ACTIONS, nr, cpu, costs);
+	measure(vcpus, NR_ACTIONS, nr_exits, cpu, costs);
 
 	for (a = 0; a < NR_ACTIONS; a++) {
 		fprintf(json, "%c", a ? ',' : '{');
@@ -713,13 +790,13 @@ static void measure_states(u64 nr)
 		kvm_vm_free(vcpus[s]->vm);
 	}
 	fprintf(json, "},");
-	measure_nm(nr);
+	measure_nm(nr_exits);
 	fprintf(json, "}");
 	partner_stop(&plain);
 	partner_stop(&amx);
 }
 
-static void measure_older(const char *command, u64 nr)
+static void measure_older(char *argv[])
 {
 	struct cost costs[NR_ACTIONS][NR_STATES];
 	struct kvm_vcpu *vcpus[NR_STATES];
@@ -728,9 +805,9 @@ static void measure_older(const char *command, u64 nr)
 
 	for (s = 0; s < NR_STATES; s++)
 		vcpus[s] = create(s);
-	TEST_ASSERT(!system(command), "%s failed", command);
+	TEST_ASSERT(!system(argv[0]), "%s failed", argv[0]);
 	pin_self_to_cpu(cpu);
-	measure(vcpus, VMCALL + 1, nr, cpu, costs);
+	measure(vcpus, VMCALL + 1, nr_exits, cpu, costs);
 
 	fprintf(json, "{");
 	print_costs("older", costs[VMCALL]);
@@ -832,7 +909,7 @@ static void time_vcpus(struct runner *runners, int n, int cpu, u32 *min, u32 *ma
 	}
 }
 
-static void measure_vcpus(void)
+static void measure_vcpus(char *argv[])
 {
 	struct counts counts[MAX_VCPUS + 1];
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
@@ -883,6 +960,7 @@ static void guest_loss(u64 event)
 {
 	struct control *c = &control;
 	u64 i, start;
+	u8 vector;
 
 	xfd_tiles_fill(&tiles, 1);
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
@@ -916,7 +994,9 @@ static void guest_loss(u64 event)
 
 	if (c->state == DORMANT)
 		wrmsr(MSR_IA32_XFD, 0);
-	if (xfd_tile_store_safe(tiles.got))
+	/* #UD if TILECFG was lost. */
+	vector = kvm_asm_safe(ASM_TILESTORED(0x04), "a"(tiles.got), "d"((u64)XFD_TILE_COLSB));
+	if (vector)
 		c->bytes_lost = XFD_TILES_BYTES;
 	else
 		c->bytes_lost = xfd_tiles_lost(&tiles);
@@ -982,7 +1062,7 @@ static void measure_loss_of(enum state state, enum event event, u64 nr)
 	kvm_vm_free(vm);
 }
 
-static void measure_loss(u64 nr)
+static void measure_loss(char *argv[])
 {
 	static const enum state states[] = { LIVE, DORMANT };
 	cpu_set_t all;
@@ -995,37 +1075,74 @@ static void measure_loss(u64 nr)
 			fprintf(json, "%s\"%s_%s\":", i || j ? "," : "",
 				state_names[states[i]], event_names[j]);
 			sched_setaffinity(0, sizeof(all), &all);
-			measure_loss_of(states[i], j, nr);
+			measure_loss_of(states[i], j, nr_exits);
 		}
 	}
 	fprintf(json, "}}");
 }
 
+static const struct {
+	const char *name;
+	void (*measure)(char *argv[]);
+	int nr_args;
+} whats[] = {
+	{ "states", measure_states },
+	{ "older", measure_older, 1 },
+	{ "vcpus", measure_vcpus },
+	{ "loss", measure_loss },
+};
+
+static struct xfd_option options[] = {
+	{ "exits", "N", "how many exits (default: 1000)" },
+	{}
+};
+
 static __noreturn void usage(const char *name)
 {
-	fprintf(stderr, "%s states|vcpus|loss|older COMMAND [-n exits]: at most %d exits\n",
-		name, MAX_EXITS - WARM_UP);
+	fprintf(stderr, "Usage: %s states|vcpus|loss|older COMMAND [OPTION]\n", name);
+	xfd_options_print(options);
 	exit(KSFT_FAIL);
+}
+
+/*
+ * glibc registers each thread for rseq(2), with a structure that is not the same in
+ * all its versions, and what the kernel does about that is part of a task switch.
+ * There is no taking it back but by starting again.
+ */
+static void start_without_rseq(char *argv[])
+{
+	static const char name[] = "GLIBC_TUNABLES", tunable[] = "glibc.pthread.rseq=0";
+
+	if (!strcmp(getenv(name) ?: "", tunable))
+		return;
+	TEST_ASSERT(!setenv(name, tunable, 1), "setenv() failed, errno = %d", errno);
+	execv("/proc/self/exe", argv);
+	TEST_FAIL("execv() failed, errno = %d", errno);
 }
 
 int main(int argc, char *argv[])
 {
-	const char *why, *what;
-	u64 nr = 1000;
+	const char *why;
 	size_t size;
 	char *text;
-	int opt;
+	int what;
 
-	while ((opt = getopt(argc, argv, "n:")) != -1) {
-		if (opt != 'n')
-			usage(argv[0]);
-		nr = strtoul(optarg, NULL, 0);
-	}
-	what = argv[optind] ?: "";
-	if (argc - optind != (strcmp(what, "older") ? 1 : 2) || !nr || nr > MAX_EXITS - WARM_UP)
+	start_without_rseq(argv);
+	argc = xfd_options_take(argc, argv, options, NULL);
+	if (argc < 2)
 		usage(argv[0]);
+	for (what = 0; what < ARRAY_SIZE(whats); what++) {
+		if (!strcmp(argv[1], whats[what].name))
+			break;
+	}
+	if (what == ARRAY_SIZE(whats) || argc != 2 + whats[what].nr_args)
+		usage(argv[0]);
+	if (options[0].value)
+		nr_exits = atoi_positive("--exits", options[0].value);
+	TEST_ASSERT(nr_exits <= MAX_EXITS - WARM_UP, "--exits=%lu: at most %d", nr_exits,
+		    MAX_EXITS - WARM_UP);
 
-	why = xfd_require_amx();
+	why = xfd_amx_missing();
 	if (why) {
 		printf("# nothing to measure: %s\n", why);
 		return KSFT_SKIP;
@@ -1033,16 +1150,7 @@ int main(int argc, char *argv[])
 
 	json = open_memstream(&text, &size);
 	TEST_ASSERT(json, "out of memory");
-	if (!strcmp(what, "states"))
-		measure_states(nr);
-	else if (!strcmp(what, "older"))
-		measure_older(argv[optind + 1], nr);
-	else if (!strcmp(what, "vcpus"))
-		measure_vcpus();
-	else if (!strcmp(what, "loss"))
-		measure_loss(nr);
-	else
-		usage(argv[0]);
+	whats[what].measure(&argv[2]);
 	fclose(json);
 	printf("#XFD %s\n", text);
 	return KSFT_PASS;

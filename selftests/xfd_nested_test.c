@@ -5,7 +5,7 @@
  * share all of it, and a VM-entry or VM-exit between them changes of it what L1's
  * MSR lists say and nothing else.  That is what a CPU of L1's own would do.
  *
- * Most subtests are "<what>.<event>": either level, some times, meets the event
+ * Most tests are "nested.<event>.<what>": either level, some times, meets the event
  * and checks itself.
  *
  * What:
@@ -17,8 +17,8 @@
  *	no_msr_bitmap	all are
  *	msr_lists	VM-entry MSR-load, VM-exit MSR-store and MSR-load lists
  *	bad_msr_list	a VM-entry MSR-load list that fails after the first entry
- *	first_write_*	the vCPU's first value other than 0 in either MSR, by each of
- *			those who can write one; with all events
+ * and "first_write.by_<whom>.<msr>": the vCPU's first value other than 0 in either
+ * MSR, by each of those who can write one; with all events.
  *
  * Events:
  *	kernel		exits that the kernel handles
@@ -26,15 +26,13 @@
  *	save_restore	the same, and the vCPU is moved to another VM, with the nested
  *			state, and the tiles that XFD disables where KVM can transfer them
  *	preempt		by a task that uses tiles
- *
- * --tolerate-dormant-loss: see xfd_switch_test.c.  --stock is the same, and leaves
- * out what else a Linux 7.3.4 gets wrong.  A name runs only that subtest.
  */
 #include <errno.h>
 
 #include "vmx.h"
-#include "xfd_host.h"
-#include "xfd_state.h"
+
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 /* Seconds of the machine's own clock. */
 #define TIMEOUT		60
@@ -45,9 +43,7 @@
 /* Interruption information: valid, a hardware exception. */
 #define NM_INTR_INFO	(BIT(31) | 3 << 8 | NM_VECTOR)
 
-enum event { KERNEL, USERSPACE, SAVE_RESTORE, PREEMPT, NR_EVENTS };
-
-static const char * const event_names[] = { "kernel", "userspace", "save_restore", "preempt" };
+enum event { KERNEL, USERSPACE, SAVE_RESTORE, PREEMPT, ALL_EVENTS };
 
 /* What a GUEST_SYNC() asks the host for. */
 enum sync { SYNC_EVENT, SYNC_SET_MSRS };
@@ -74,8 +70,7 @@ static const struct values all_values[] = {
 /* In guest memory; the host sees it by way of xfd_guest_ptr(). */
 static struct {
 	u64 event;
-	u64 tolerate;
-	/* A subtest's parameter. */
+	/* A test's parameter. */
 	u64 variant;
 	u64 state;
 	u64 seed;
@@ -143,7 +138,7 @@ static void meet(struct values now)
 static void meet_in_state(void)
 {
 	meet(values(xfd_state_xfd(control.state), xfd_state_xfd_err(control.state)));
-	xfd_state_check(&tiles, control.state, control.tolerate);
+	xfd_state_check(&tiles, control.state);
 }
 
 /* The same for a guest that has tiles in use, whatever XFD is. */
@@ -160,7 +155,7 @@ static void meet_with_values(struct values v)
 		wrmsr(MSR_IA32_XFD_ERR, v.msr[1]);
 	}
 	/* If XFD is 0 now, it may not have been since the last check. */
-	xfd_state_check_tiles(&tiles, true, control.tolerate);
+	xfd_state_check_tiles(&tiles, true);
 }
 
 static void use_tiles(void)
@@ -258,7 +253,7 @@ static void run_l2_to_vmcall(void)
 static void l2_share(void)
 {
 	for (;;) {
-		xfd_state_check(&tiles, control.state, control.tolerate);
+		xfd_state_check(&tiles, control.state);
 		meet_in_state();
 		enter_state(control.state + 2);
 		vmcall();
@@ -275,7 +270,7 @@ static void l1_share(struct vmx_pages *vmx)
 	for (i = 0; i < XFD_NR_STATES; i++) {
 		meet_in_state();
 		run_l2_to_vmcall();
-		xfd_state_check(&tiles, control.state, control.tolerate);
+		xfd_state_check(&tiles, control.state);
 		meet_in_state();
 		enter_state(control.state + 1);
 	}
@@ -346,7 +341,7 @@ static void l1_nm(struct vmx_pages *vmx)
 			run_l2_to_nm(err);
 			/* Before L2 loads one of them. */
 			if (states[i] == XFD_DORMANT)
-				xfd_state_check_tiles(&tiles, true, control.tolerate);
+				xfd_state_check_tiles(&tiles, true);
 			set_values(values(0, 0));
 		}
 		run_l2_to_vmcall();
@@ -354,7 +349,7 @@ static void l1_nm(struct vmx_pages *vmx)
 		wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
 		wrmsr(MSR_IA32_XFD_ERR, 0);
 		if (states[i] == XFD_DORMANT)
-			xfd_state_check_tiles(&tiles, true, control.tolerate);
+			xfd_state_check_tiles(&tiles, true);
 
 		enter_state(states[i]);
 		if (intercepted) {
@@ -362,7 +357,7 @@ static void l1_nm(struct vmx_pages *vmx)
 			inject_nm();
 		}
 		run_l2_to_vmcall();
-		xfd_state_check(&tiles, states[i], control.tolerate);
+		xfd_state_check(&tiles, states[i]);
 	}
 	GUEST_DONE();
 }
@@ -578,11 +573,7 @@ static void l1_bad_msr_list(struct vmx_pages *vmx)
  * first_write_*
  */
 enum writer {
-	BY_L1, BY_L2, BY_ENTRY_LIST, BY_BAD_ENTRY_LIST, BY_EXIT_LIST, BY_USERSPACE, NR_WRITERS
-};
-
-static const char * const writer_names[] = {
-	"l1", "l2", "entry_list", "bad_entry_list", "exit_list", "userspace",
+	BY_L1, BY_L2, BY_ENTRY_LIST, BY_BAD_ENTRY_LIST, BY_EXIT_LIST, BY_USERSPACE,
 };
 
 /* Not SAVE_RESTORE: the vCPU of the new VM gets its first value from the host. */
@@ -667,13 +658,11 @@ static void l1_first_write(struct vmx_pages *vmx)
 /*
  * The host.
  */
-static bool tolerate, stock;
-
-struct scenario {
-	void (*l1)(struct vmx_pages *vmx);
-	u64 variant;
-	u64 event;
-	struct values write;
+struct machine {
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	typeof(control) *guest;
+	struct xfd_neighbour neighbour;
 };
 
 /* Have KVM transfer dormant tiles, if it keeps any. */
@@ -683,24 +672,156 @@ static void enable_xfd_xstate(struct kvm_vm *vm)
 		vm_enable_cap(vm, KVM_CAP_X86_XFD_XSTATE, 0);
 }
 
-static void check_msrs(struct kvm_vcpu *vcpu, const u64 *values)
+static void create(struct machine *m, enum event event)
 {
-	int i;
+	gva_t vmx_gva;
 
-	for (i = 0; i < ARRAY_SIZE(msrs); i++)
-		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, msrs[i]), values[i]);
+	m->vm = vm_create_with_one_vcpu(&m->vcpu, NULL);
+	enable_xfd_xstate(m->vm);
+	xfd_vm_expect(m->vm, xfd_expect);
+	vcpu_alloc_vmx(m->vm, &vmx_gva);
+	vcpu_args_set(m->vcpu, 1, vmx_gva);
+	vm_install_exception_handler(m->vm, NM_VECTOR, xfd_nm_handler);
+	m->guest = xfd_guest_ptr(m->vm, control);
+	m->guest->event = event;
+	m->guest->seed = 1;
+	m->guest->lists_gpa = addr_gva2gpa(m->vm, (gva_t)&lists);
+
+	m->neighbour = (struct xfd_neighbour){
+		.cpu = xfd_cpu(0), .amx = true, .seed = 200,
+		.progress = &m->guest->progress,
+	};
+	pin_self_to_cpu(m->neighbour.cpu);
+	if (event == PREEMPT || event == ALL_EVENTS)
+		xfd_neighbour_start(&m->neighbour);
 }
 
-static struct kvm_vcpu *move_to_new_vm(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
+static void destroy(struct machine *m, enum event event)
 {
-	struct kvm_x86_state *state = vcpu_save_state(vcpu);
+	if (event == PREEMPT || event == ALL_EVENTS)
+		xfd_neighbour_stop(&m->neighbour);
+	kvm_vm_free(m->vm);
+}
 
-	kvm_vm_release(vm);
-	vcpu = vm_recreate_with_one_vcpu(vm);
-	enable_xfd_xstate(vm);
-	vcpu_load_state(vcpu, state);
+static void check_msrs(struct kvm_vcpu *vcpu, const struct values *values)
+{
+	xfd_vcpu_check_msrs(vcpu, values->msr[0], values->msr[1]);
+}
+
+static void move_to_new_vm(struct machine *m)
+{
+	struct kvm_x86_state *state = vcpu_save_state(m->vcpu);
+
+	kvm_vm_release(m->vm);
+	m->vcpu = vm_recreate_with_one_vcpu(m->vm);
+	enable_xfd_xstate(m->vm);
+	vcpu_load_state(m->vcpu, state);
 	kvm_x86_state_cleanup(state);
-	return vcpu;
+}
+
+static void run(struct machine *m, void (*l1)(struct vmx_pages *vmx))
+{
+	typeof(control) *c = m->guest;
+	u64 sync;
+	int i;
+
+	vcpu_arch_set_entry_point(m->vcpu, l1);
+	while ((sync = xfd_vcpu_run(m->vcpu)) != XFD_GUEST_DONE) {
+		if (sync == SYNC_SET_MSRS) {
+			for (i = 0; i < ARRAY_SIZE(msrs); i++)
+				vcpu_set_msr(m->vcpu, msrs[i], c->now.msr[i]);
+		}
+		check_msrs(m->vcpu, &c->now);
+		if (sync == SYNC_EVENT && c->event == SAVE_RESTORE) {
+			move_to_new_vm(m);
+			check_msrs(m->vcpu, &c->now);
+		}
+	}
+}
+
+FIXTURE(nested) {
+	struct machine m;
+};
+
+FIXTURE_VARIANT(nested) {
+	enum event event;
+};
+
+FIXTURE_VARIANT_ADD(nested, kernel) { .event = KERNEL };
+FIXTURE_VARIANT_ADD(nested, userspace) { .event = USERSPACE };
+FIXTURE_VARIANT_ADD(nested, save_restore) { .event = SAVE_RESTORE };
+FIXTURE_VARIANT_ADD(nested, preempt) { .event = PREEMPT };
+
+FIXTURE_SETUP(nested)
+{
+	create(&self->m, variant->event);
+}
+
+FIXTURE_TEARDOWN(nested)
+{
+	destroy(&self->m, variant->event);
+}
+
+TEST_F_TIMEOUT(nested, share, TIMEOUT)
+{
+	run(&self->m, l1_share);
+}
+
+TEST_F_TIMEOUT(nested, nm, TIMEOUT)
+{
+	run(&self->m, l1_nm);
+}
+
+TEST_F_TIMEOUT(nested, nm_intercepted, TIMEOUT)
+{
+	self->m.guest->variant = true;
+	run(&self->m, l1_nm);
+}
+
+TEST_F_TIMEOUT(nested, msr_bitmap, TIMEOUT)
+{
+	run(&self->m, l1_msr_bitmap);
+}
+
+TEST_F_TIMEOUT(nested, no_msr_bitmap, TIMEOUT)
+{
+	run(&self->m, l1_no_msr_bitmap);
+}
+
+TEST_F_TIMEOUT(nested, msr_lists, TIMEOUT)
+{
+	run(&self->m, l1_msr_lists);
+}
+
+TEST_F_TIMEOUT(nested, bad_msr_list, TIMEOUT)
+{
+	run(&self->m, l1_bad_msr_list);
+}
+
+FIXTURE(first_write) {
+	struct machine m;
+};
+
+FIXTURE_VARIANT(first_write) {
+	enum writer writer;
+};
+
+FIXTURE_VARIANT_ADD(first_write, by_l1) { .writer = BY_L1 };
+FIXTURE_VARIANT_ADD(first_write, by_l2) { .writer = BY_L2 };
+FIXTURE_VARIANT_ADD(first_write, by_entry_list) { .writer = BY_ENTRY_LIST };
+FIXTURE_VARIANT_ADD(first_write, by_bad_entry_list) { .writer = BY_BAD_ENTRY_LIST };
+FIXTURE_VARIANT_ADD(first_write, by_exit_list) { .writer = BY_EXIT_LIST };
+FIXTURE_VARIANT_ADD(first_write, by_userspace) { .writer = BY_USERSPACE };
+
+FIXTURE_SETUP(first_write)
+{
+	create(&self->m, ALL_EVENTS);
+	self->m.guest->variant = variant->writer;
+}
+
+FIXTURE_TEARDOWN(first_write)
+{
+	destroy(&self->m, ALL_EVENTS);
 }
 
 /*
@@ -708,145 +829,31 @@ static struct kvm_vcpu *move_to_new_vm(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
  * and only there: if that is L2's, L1's later #NMs go unnoticed, and leave an
  * XFD_ERR in the CPU that the host and other guests see.
  */
-static bool stock_fails(const struct scenario *s)
+static bool stock_fails(enum writer writer)
 {
-	return s->l1 == l1_first_write && s->write.msr[0] &&
-	       (s->variant == BY_L2 || s->variant == BY_ENTRY_LIST ||
-		s->variant == BY_BAD_ENTRY_LIST || s->variant == BY_USERSPACE);
+	return writer == BY_L2 || writer == BY_ENTRY_LIST || writer == BY_BAD_ENTRY_LIST ||
+	       writer == BY_USERSPACE;
 }
 
-static void run_scenario(const void *arg)
+TEST_F_TIMEOUT(first_write, xfd, TIMEOUT)
 {
-	struct xfd_neighbour neighbour = { .cpu = xfd_cpu(0), .amx = true, .seed = 200 };
-	const struct scenario *s = arg;
-	typeof(control) *c;
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm;
-	gva_t vmx_gva;
-	u64 sync;
-	int i;
-
-	if (stock && stock_fails(s))
-		xfd_skip("Linux 7.3.4 gets it wrong");
-
-	vm = vm_create_with_one_vcpu(&vcpu, s->l1);
-	enable_xfd_xstate(vm);
-	vcpu_alloc_vmx(vm, &vmx_gva);
-	vcpu_args_set(vcpu, 1, vmx_gva);
-	vm_install_exception_handler(vm, NM_VECTOR, xfd_nm_handler);
-	c = xfd_guest_ptr(vm, control);
-	c->event = s->event;
-	c->variant = s->variant;
-	c->tolerate = tolerate;
-	c->write = s->write;
-	c->seed = 1;
-	c->lists_gpa = addr_gva2gpa(vm, (gva_t)&lists);
-
-	/* For the writer's tests as well, which meet it among others. */
-	pin_self_to_cpu(neighbour.cpu);
-	neighbour.progress = &c->progress;
-	if (s->event == PREEMPT || s->event == NR_EVENTS)
-		xfd_neighbour_start(&neighbour);
-
-	while ((sync = xfd_vcpu_run(vcpu)) != XFD_GUEST_DONE) {
-		if (sync == SYNC_SET_MSRS) {
-			for (i = 0; i < ARRAY_SIZE(msrs); i++)
-				vcpu_set_msr(vcpu, msrs[i], c->now.msr[i]);
-		}
-		check_msrs(vcpu, c->now.msr);
-		if (sync == SYNC_EVENT && c->event == SAVE_RESTORE) {
-			vcpu = move_to_new_vm(vm, vcpu);
-			check_msrs(vcpu, c->now.msr);
-		}
-	}
-
-	if (s->event == PREEMPT || s->event == NR_EVENTS)
-		xfd_neighbour_stop(&neighbour);
-	kvm_vm_free(vm);
+	if (xfd_expect == XFD_STOCK && stock_fails(variant->writer))
+		SKIP(return, "Linux 7.3.4 gets it wrong");
+	self->m.guest->write = values(XFD_TILEDATA, 0);
+	run(&self->m, l1_first_write);
 }
 
-static const struct {
-	const char *name;
-	struct scenario scenario;
-} whats[] = {
-	{ "share", { .l1 = l1_share } },
-	{ "nm", { .l1 = l1_nm } },
-	{ "nm_intercepted", { .l1 = l1_nm, .variant = true } },
-	{ "msr_bitmap", { .l1 = l1_msr_bitmap } },
-	{ "no_msr_bitmap", { .l1 = l1_no_msr_bitmap } },
-	{ "msr_lists", { .l1 = l1_msr_lists } },
-	{ "bad_msr_list", { .l1 = l1_bad_msr_list } },
-};
-
-#define NR_TESTS	(ARRAY_SIZE(whats) * NR_EVENTS + NR_WRITERS * ARRAY_SIZE(msrs))
-
-static struct scenario scenarios[NR_TESTS];
-static struct xfd_test tests[NR_TESTS];
-
-static void add_test(int n, char *name, struct scenario scenario)
+TEST_F_TIMEOUT(first_write, xfd_err, TIMEOUT)
 {
-	scenarios[n] = scenario;
-	tests[n] = (struct xfd_test){ .name = name, .fn = run_scenario, .arg = &scenarios[n] };
-}
-
-static void all_tests(void)
-{
-	int what, event, writer, n = 0;
-	struct scenario scenario;
-	char *name;
-
-	for (what = 0; what < ARRAY_SIZE(whats); what++) {
-		for (event = 0; event < NR_EVENTS; event++) {
-			TEST_ASSERT(asprintf(&name, "%s.%s", whats[what].name,
-					     event_names[event]) > 0, "out of memory");
-			scenario = whats[what].scenario;
-			scenario.event = event;
-			add_test(n++, name, scenario);
-		}
-	}
-	for (writer = 0; writer < NR_WRITERS; writer++) {
-		scenario = (struct scenario){
-			.l1 = l1_first_write, .variant = writer, .event = NR_EVENTS,
-		};
-		TEST_ASSERT(asprintf(&name, "first_write_by_%s.xfd", writer_names[writer]) > 0,
-			    "out of memory");
-		scenario.write = values(XFD_TILEDATA, 0);
-		add_test(n++, name, scenario);
-		TEST_ASSERT(asprintf(&name, "first_write_by_%s.xfd_err", writer_names[writer]) > 0,
-			    "out of memory");
-		scenario.write = values(0, XFD_TILEDATA);
-		add_test(n++, name, scenario);
-	}
+	self->m.guest->write = values(0, XFD_TILEDATA);
+	run(&self->m, l1_first_write);
 }
 
 int main(int argc, char *argv[])
 {
-	const char *why, *only = NULL;
-	int i;
-
-	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--stock"))
-			stock = true;
-		else if (!strcmp(argv[i], "--tolerate-dormant-loss"))
-			tolerate = true;
-		else
-			only = argv[i];
-	}
-
-	tolerate |= stock;
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (!why && !kvm_cpu_has(X86_FEATURE_VMX))
-		why = "KVM does not show VMX to guests (kvm_intel.nested=0?)";
-	if (why)
-		ksft_exit_skip("%s\n", why);
-
-	all_tests();
-	ksft_set_plan(only ? 1 : NR_TESTS);
-	for (i = 0; i < NR_TESTS; i++) {
-		if (!only || !strcmp(only, tests[i].name))
-			xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
-	}
-	ksft_finished();
+	argc = xfd_begin(argc, argv, NULL);
+	xfd_require_amx();
+	__TEST_REQUIRE(kvm_cpu_has(X86_FEATURE_VMX),
+		       "KVM does not show VMX to guests (kvm_intel.nested=0?)");
+	return xfd_run_tests(argc, argv);
 }

@@ -4,34 +4,28 @@
  * KVM_SET_XSAVE, KVM_{G,S}ET_MSRS and KVM_SET_CPUID2 in the orders that VMMs have
  * them, images that KVM must refuse, and KVM_CAP_X86_XFD_XSTATE.
  *
- * xfd_model.h has the rules.  Without the capability the images are the same, byte
+ * lib/model.h has the rules.  Without the capability the images are the same, byte
  * for byte where it matters, whatever the kernel and whether the VM is attached:
  * the same assertions pass on stock, so that images are interchangeable with
  * stock's in both directions.
  *
- * --unattached	is for VMs that KVM itself switches XFD for
- * --stock	is the same, but leaves out what a Linux 7.3.4 does not survive, or is
- *		known to get wrong
+ *	vcpu.<state>.*		a vCPU in each state
+ *	vcpu.<state>_xstate.*	the same, with the capability, which only attached VMs have
+ *	vm.*			the others
  */
 #include <errno.h>
 
-#include "xfd_model.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 /* Seconds of the machine's own clock. */
 #define TIMEOUT		60
 
-static bool attached = true;
-static bool stock;
-
-enum state { ARMED, LIVE, DORMANT, PENDING, NR_STATES };
-
-static const char * const state_names[] = { "armed", "live", "dormant", "pending" };
-
-static const struct xfd_model states[] = {
-	[ARMED]   = { .xfd = XFD_TILEDATA, .tilecfg = 1 },
-	[LIVE]    = { .tiles = 1, .tilecfg = 1 },
-	[DORMANT] = { .xfd = XFD_TILEDATA, .tiles = 1, .tilecfg = 1 },
-	[PENDING] = { .xfd = XFD_TILEDATA, .xfd_err = XFD_TILEDATA, .tilecfg = 1 },
+static const struct xfd_model states[XFD_NR_STATES] = {
+	[XFD_ARMED]   = { .xfd = XFD_TILEDATA, .tilecfg = 1 },
+	[XFD_LIVE]    = { .tiles = 1, .tilecfg = 1 },
+	[XFD_DORMANT] = { .xfd = XFD_TILEDATA, .tiles = 1, .tilecfg = 1 },
+	[XFD_PENDING] = { .xfd = XFD_TILEDATA, .xfd_err = XFD_TILEDATA, .tilecfg = 1 },
 };
 
 /* The state that the guest enters, and from then on the one that it must find. */
@@ -57,8 +51,7 @@ struct machine {
 
 static void check_msrs(struct machine *m)
 {
-	TEST_ASSERT_EQ(vcpu_get_msr(m->vcpu, MSR_IA32_XFD), m->model.xfd);
-	TEST_ASSERT_EQ(vcpu_get_msr(m->vcpu, MSR_IA32_XFD_ERR), m->model.xfd_err);
+	xfd_vcpu_check_msrs(m->vcpu, m->model.xfd, m->model.xfd_err);
 }
 
 /* The guest runs once, and so checks the state that it finds. */
@@ -70,18 +63,18 @@ static void run(struct machine *m)
 	check_msrs(m);
 }
 
-static void create(struct machine *m, enum state name, bool xstate)
+static void create(struct machine *m, enum xfd_state state, bool xstate)
 {
 	struct kvm_vm *vm = vm_create_with_one_vcpu(&m->vcpu, guest_code);
 
 	m->vm = vm;
-	m->rules.attached = attached;
+	m->rules.attached = xfd_expect == XFD_ATTACHED;
 	m->rules.xstate = xstate;
 	if (xstate)
 		vm_enable_cap(vm, KVM_CAP_X86_XFD_XSTATE, 0);
 	xfd_patterns_fill(vm);
 
-	m->model = states[name];
+	m->model = states[state];
 	run(m);
 }
 
@@ -151,85 +144,132 @@ static void recreate(struct machine *m)
 }
 
 /*
+ * A vCPU in each of the states, in a VM without the capability and with it.
+ */
+FIXTURE(vcpu) {
+};
+
+FIXTURE_VARIANT(vcpu) {
+	enum xfd_state state;
+	bool xstate;
+};
+
+FIXTURE_VARIANT_ADD(vcpu, armed) { XFD_ARMED, false };
+FIXTURE_VARIANT_ADD(vcpu, live) { XFD_LIVE, false };
+FIXTURE_VARIANT_ADD(vcpu, dormant) { XFD_DORMANT, false };
+FIXTURE_VARIANT_ADD(vcpu, pending) { XFD_PENDING, false };
+FIXTURE_VARIANT_ADD(vcpu, armed_xstate) { XFD_ARMED, true };
+FIXTURE_VARIANT_ADD(vcpu, live_xstate) { XFD_LIVE, true };
+FIXTURE_VARIANT_ADD(vcpu, dormant_xstate) { XFD_DORMANT, true };
+FIXTURE_VARIANT_ADD(vcpu, pending_xstate) { XFD_PENDING, true };
+
+FIXTURE_SETUP(vcpu)
+{
+}
+
+FIXTURE_TEARDOWN(vcpu)
+{
+}
+
+/*
  * Save a vCPU that is in one of the states, and restore it.
  */
-enum order { MSRS_FIRST, XSAVE_FIRST, NR_ORDERS };
-enum target { SAME_VCPU, NEW_VM, NR_TARGETS };
+enum order { MSRS_FIRST, XSAVE_FIRST };
+enum target { SAME_VCPU, NEW_VM };
 enum image {
 	/* As KVM_GET_XSAVE2 returns it. */
 	OWN,
 	/* With other tiles put into it, which where XFD[18]=1 only the capability allows for. */
 	FOREIGN,
-	NR_IMAGES,
 };
 
-static const char * const order_names[] = { "msrs_first", "xsave_first" };
-static const char * const target_names[] = { "same_vcpu", "new_vm" };
-static const char * const image_names[] = { "own", "foreign" };
-
-struct restore_case {
-	enum state state;
-	enum order order;
-	enum target target;
-	enum image image;
-	bool xstate;
-};
-
-static void set(struct machine *m, const struct restore_case *c, struct kvm_xsave *image, u64 tiles)
+static void set(struct machine *m, enum order which, enum xfd_state state,
+		struct kvm_xsave *image, u64 tiles)
 {
-	if (c->order == MSRS_FIRST)
-		set_msrs(m, &states[c->state]);
+	if (which == MSRS_FIRST)
+		set_msrs(m, &states[state]);
 	set_xsave(m, image, tiles);
-	if (c->order == XSAVE_FIRST)
-		set_msrs(m, &states[c->state]);
+	if (which == XSAVE_FIRST)
+		set_msrs(m, &states[state]);
 	check_msrs(m);
 	free(get_xsave(m));
 }
 
-static void restore(const void *arg)
+static void restore(enum image kind, enum target where, enum order which,
+		    enum xfd_state state, bool xstate)
 {
-	const struct restore_case *c = arg;
 	struct kvm_xsave *image;
 	struct machine m;
 	u64 tiles;
 
-	create(&m, c->state, c->xstate);
+	create(&m, state, xstate);
 	run(&m);
 	tiles = xfd_model_get_xsave(&m.model, &m.rules);
 	image = get_xsave(&m);
-	if (c->image == FOREIGN) {
+	if (kind == FOREIGN) {
 		tiles = 2;
 		xfd_image_put_tiles(image, tiles, 1);
 	}
-	if (c->target == NEW_VM)
+	if (where == NEW_VM)
 		recreate(&m);
 
-	set(&m, c, image, tiles);
+	set(&m, which, state, image, tiles);
 	run(&m);
 	run(&m);
 	/* Once more, and once is not enough. */
-	set(&m, c, image, tiles);
-	set(&m, c, image, tiles);
+	set(&m, which, state, image, tiles);
+	set(&m, which, state, image, tiles);
 	run(&m);
 
 	free(image);
 	kvm_vm_free(m.vm);
 }
 
-/* KVM_SET_MSRS over tiles in use: xfd_hole_set_msrs. */
-static bool oopses_stock(const struct restore_case *c)
+TEST_F_TIMEOUT(vcpu, restore_own_same_vcpu_msrs_first, TIMEOUT)
 {
-	return c->image == FOREIGN && c->order == XSAVE_FIRST && c->target == NEW_VM &&
-	       states[c->state].xfd;
+	restore(OWN, SAME_VCPU, MSRS_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_own_same_vcpu_xsave_first, TIMEOUT)
+{
+	restore(OWN, SAME_VCPU, XSAVE_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_own_new_vm_msrs_first, TIMEOUT)
+{
+	restore(OWN, NEW_VM, MSRS_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_own_new_vm_xsave_first, TIMEOUT)
+{
+	restore(OWN, NEW_VM, XSAVE_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_same_vcpu_msrs_first, TIMEOUT)
+{
+	restore(FOREIGN, SAME_VCPU, MSRS_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_same_vcpu_xsave_first, TIMEOUT)
+{
+	restore(FOREIGN, SAME_VCPU, XSAVE_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_new_vm_msrs_first, TIMEOUT)
+{
+	restore(FOREIGN, NEW_VM, MSRS_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_new_vm_xsave_first, TIMEOUT)
+{
+	if (xfd_expect == XFD_STOCK && xfd_state_xfd(variant->state))
+		SKIP(return, "KVM_SET_MSRS over tiles in use: see xfd_hole_set_msrs");
+	restore(FOREIGN, NEW_VM, XSAVE_FIRST, variant->state, variant->xstate);
 }
 
 /*
  * KVM_SET_XSAVE that fails leaves the vCPU as it was.
  */
-struct failed_case {
-	enum state state;
-	bool xstate;
-};
 
 /* What MXCSR has: SDM vol. 1, "Guidelines for Writing to the MXCSR Register". */
 static u32 mxcsr_mask(void)
@@ -274,12 +314,11 @@ static void fail_at_bits(struct machine *m, struct kvm_xsave *image, void *field
 	}
 }
 
-static void failed_set_xsave(const void *arg)
+TEST_F_TIMEOUT(vcpu, failed_set_xsave, TIMEOUT)
 {
 	static const u64 needs_mxcsr[] = {
 		XFEATURE_MASK_FP, XFEATURE_MASK_SSE, XFEATURE_MASK_YMM,
 	};
-	const struct failed_case *c = arg;
 	struct xstate_header *header;
 	struct kvm_xsave *image;
 	struct machine m;
@@ -288,7 +327,7 @@ static void failed_set_xsave(const void *arg)
 	u8 *end;
 	int i;
 
-	create(&m, c->state, c->xstate);
+	create(&m, variant->state, variant->xstate);
 	run(&m);
 	size = xfd_image_size(m.vm);
 
@@ -335,6 +374,8 @@ static void failed_set_xsave(const void *arg)
 /*
  * KVM_CAP_X86_XFD_XSTATE.
  */
+XFD_FIXTURE_EMPTY(vm);
+
 static int enable_cap(struct kvm_vm *vm, u32 flags, u64 arg)
 {
 	struct kvm_enable_cap cap = {
@@ -346,8 +387,9 @@ static int enable_cap(struct kvm_vm *vm, u32 flags, u64 arg)
 	return __vm_ioctl(vm, KVM_ENABLE_CAP, &cap) ? errno : 0;
 }
 
-static void capability(const void *arg)
+TEST_F_TIMEOUT(vm, capability, TIMEOUT)
 {
+	bool attached = xfd_expect == XFD_ATTACHED;
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_XFD_XSTATE };
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *other;
@@ -358,7 +400,7 @@ static void capability(const void *arg)
 	TEST_ASSERT_EQ(ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_XFD_XSTATE), 0);
 	close(fd);
 
-	create(&m, DORMANT, false);
+	create(&m, XFD_DORMANT, false);
 	TEST_ASSERT_EQ(vm_check_cap(m.vm, KVM_CAP_X86_XFD_XSTATE), attached);
 
 	/* Refused, which changes nothing. */
@@ -392,7 +434,7 @@ static void capability(const void *arg)
 	m.vm = other;
 	m.vcpu = vcpu;
 	m.rules.xstate = false;
-	m.model = states[DORMANT];
+	m.model = states[XFD_DORMANT];
 	xfd_patterns_fill(m.vm);
 	run(&m);
 	free(get_xsave(&m));
@@ -400,12 +442,12 @@ static void capability(const void *arg)
 }
 
 /* Only ordinary VMs are attached: firmware, or nobody, sees the registers of others. */
-static void capability_of_protected_vm(const void *arg)
+TEST_F_TIMEOUT(vm, capability_of_protected_vm, TIMEOUT)
 {
 	struct kvm_vm *vm;
 
 	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM)))
-		xfd_skip("no KVM_X86_SW_PROTECTED_VM");
+		SKIP(return, "no KVM_X86_SW_PROTECTED_VM");
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
 	TEST_ASSERT_EQ(vm_check_cap(vm, KVM_CAP_X86_XFD_XSTATE), 0);
 	TEST_ASSERT_EQ(enable_cap(vm, 0, 0), EINVAL);
@@ -439,7 +481,7 @@ static void guest_masks(u64 mask)
 	GUEST_DONE();
 }
 
-static void masks(const void *arg)
+TEST_F_TIMEOUT(vm, masks, TIMEOUT)
 {
 	u64 mask = xfd_cpuid_mask();
 	struct kvm_vcpu *vcpu;
@@ -485,7 +527,7 @@ static void guest_without_xfd(void)
 	GUEST_DONE();
 }
 
-static void no_xfd_in_cpuid(const void *arg)
+TEST_F_TIMEOUT(vm, no_xfd_in_cpuid, TIMEOUT)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
@@ -499,14 +541,10 @@ static void no_xfd_in_cpuid(const void *arg)
 }
 
 /* Nor has it if userspace set them while it was to have XFD. */
-static void xfd_taken_away(const void *arg)
+static void take_xfd_away(u64 xfd)
 {
-	u64 xfd = *(const u64 *)arg;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-
-	if (stock)
-		xfd_skip("known: stock passes XFD through to this guest");
 
 	vm = vm_create_with_one_vcpu(&vcpu, guest_without_xfd);
 	vcpu_set_msr(vcpu, MSR_IA32_XFD, xfd);
@@ -524,19 +562,34 @@ static void xfd_taken_away(const void *arg)
 	kvm_vm_free(vm);
 }
 
+#define STOCK_PASSES_THROUGH	"stock passes XFD through to this guest"
+
+TEST_F_TIMEOUT(vm, xfd_taken_away_armed, TIMEOUT)
+{
+	if (xfd_expect == XFD_STOCK)
+		SKIP(return, STOCK_PASSES_THROUGH);
+	take_xfd_away(XFD_TILEDATA);
+}
+
+TEST_F_TIMEOUT(vm, xfd_taken_away_live, TIMEOUT)
+{
+	if (xfd_expect == XFD_STOCK)
+		SKIP(return, STOCK_PASSES_THROUGH);
+	take_xfd_away(0);
+}
+
 /*
  * Before KVM_SET_CPUID2 a vCPU has neither XFD nor tiles; and KVM_SET_CPUID2
  * once more, with the same, is of no consequence.
  */
-static void before_cpuid(const void *arg)
+static void before_cpuid(bool xstate)
 {
-	bool xstate = *(const bool *)arg;
 	struct kvm_x86_state *saved;
 	struct kvm_xsave *image;
 	struct machine m;
 	u64 tiles;
 
-	create(&m, DORMANT, xstate);
+	create(&m, XFD_DORMANT, xstate);
 	tiles = xfd_model_get_xsave(&m.model, &m.rules);
 	image = get_xsave(&m);
 	recreate_without_vcpu(&m, &saved);
@@ -552,7 +605,7 @@ static void before_cpuid(const void *arg)
 	xfd_image_put_tiles(image, tiles, 1);
 
 	vcpu_init_cpuid(m.vcpu, kvm_get_supported_cpuid());
-	set_msrs(&m, &states[PENDING]);
+	set_msrs(&m, &states[XFD_PENDING]);
 	vcpu_set_cpuid(m.vcpu);
 	check_msrs(&m);
 	set_xsave(&m, image, tiles);
@@ -567,94 +620,26 @@ static void before_cpuid(const void *arg)
 	kvm_vm_free(m.vm);
 }
 
-static const struct xfd_test more_tests[] = {
-	{ .name = "capability", .fn = capability },
-	{ .name = "capability_of_protected_vm", .fn = capability_of_protected_vm },
-	{ .name = "masks", .fn = masks },
-	{ .name = "no_xfd_in_cpuid", .fn = no_xfd_in_cpuid },
-	{ .name = "xfd_taken_away.armed", .fn = xfd_taken_away, .arg = &states[ARMED].xfd },
-	{ .name = "xfd_taken_away.live", .fn = xfd_taken_away, .arg = &states[LIVE].xfd },
-	{ .name = "before_cpuid", .fn = before_cpuid, .arg = &(bool){ false } },
-	{ .name = "before_cpuid.xstate", .fn = before_cpuid, .arg = &(bool){ true } },
-};
-
-#define NR_RESTORES	(NR_STATES * NR_ORDERS * NR_TARGETS * NR_IMAGES * 2)
-#define NR_FAILED	(NR_STATES * 2)
-
-static struct restore_case restores[NR_RESTORES];
-static struct failed_case failed[NR_FAILED];
-static struct xfd_test tests[NR_RESTORES + NR_FAILED + ARRAY_SIZE(more_tests)];
-
-static bool ends_with(const char *name, const char *end)
+TEST_F_TIMEOUT(vm, before_cpuid, TIMEOUT)
 {
-	size_t n = strlen(name), m = strlen(end);
-
-	return n >= m && !strcmp(name + n - m, end);
+	before_cpuid(false);
 }
 
-static int all_tests(void)
+TEST_F_TIMEOUT(vm, before_cpuid_xstate, TIMEOUT)
 {
-	int i, n = 0;
-	char *name;
-
-	for (i = 0; i < ARRAY_SIZE(more_tests); i++) {
-		if (attached || !ends_with(more_tests[i].name, ".xstate"))
-			tests[n++] = more_tests[i];
-	}
-	for (i = 0; i < NR_RESTORES; i++) {
-		struct restore_case *c = &restores[i];
-
-		c->state = i % NR_STATES;
-		c->order = i / NR_STATES % NR_ORDERS;
-		c->target = i / NR_STATES / NR_ORDERS % NR_TARGETS;
-		c->image = i / NR_STATES / NR_ORDERS / NR_TARGETS % NR_IMAGES;
-		c->xstate = i / NR_STATES / NR_ORDERS / NR_TARGETS / NR_IMAGES;
-		if ((c->xstate && !attached) || (stock && oopses_stock(c)))
-			continue;
-		TEST_ASSERT(asprintf(&name, "restore.%s.%s.%s.%s%s", image_names[c->image],
-				     target_names[c->target], order_names[c->order],
-				     state_names[c->state], c->xstate ? ".xstate" : "") > 0,
-			    "out of memory");
-		tests[n++] = (struct xfd_test){ .name = name, .fn = restore, .arg = c };
-	}
-	for (i = 0; i < NR_FAILED; i++) {
-		struct failed_case *c = &failed[i];
-
-		c->state = i % NR_STATES;
-		c->xstate = i / NR_STATES;
-		if (c->xstate && !attached)
-			continue;
-		TEST_ASSERT(asprintf(&name, "failed_set_xsave.%s%s", state_names[c->state],
-				     c->xstate ? ".xstate" : "") > 0, "out of memory");
-		tests[n++] = (struct xfd_test){ .name = name, .fn = failed_set_xsave, .arg = c };
-	}
-	return n;
+	before_cpuid(true);
 }
 
 int main(int argc, char *argv[])
 {
-	const char *why, *only = NULL;
-	int i, n;
-
-	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--unattached"))
-			attached = false;
-		else if (!strcmp(argv[i], "--stock"))
-			attached = !(stock = true);
-		else
-			only = argv[i];
+	argc = xfd_begin(argc, argv, NULL);
+	xfd_require_amx();
+	if (xfd_expect != XFD_ATTACHED) {
+		xfd_leave_out_variant("armed_xstate");
+		xfd_leave_out_variant("live_xstate");
+		xfd_leave_out_variant("dormant_xstate");
+		xfd_leave_out_variant("pending_xstate");
+		xfd_leave_out("-T", "before_cpuid_xstate");
 	}
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why)
-		ksft_exit_skip("%s\n", why);
-
-	n = all_tests();
-	ksft_set_plan(only ? 1 : n);
-	for (i = 0; i < n; i++) {
-		if (!only || !strcmp(only, tests[i].name))
-			xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
-	}
-	ksft_finished();
+	return xfd_run_tests(argc, argv);
 }

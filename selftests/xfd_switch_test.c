@@ -5,7 +5,7 @@
  * as a CPU of its own would have kept them; the VMM reads and writes the guest's
  * values; and the host and other vCPUs see nothing of them.
  *
- * Most subtests are "<event>.<state>".  The guest enters the state, and then,
+ * Most tests are "event.<state>.<event>".  The guest enters the state, and then,
  * some rounds, meets the event and checks itself.
  *
  * States: see xfd_state.h.
@@ -21,15 +21,16 @@
  *	preempt_plain	within KVM_RUN, by a task that does not
  *	migrate		within KVM_RUN, to another CPU
  *
- * --tolerate-dormant-loss is for kernels, stock's among them, that let dormant
- * tiles go: then these may also be initial afterwards (all of them, and XINUSE
- * says so), while all else must hold.  A name runs only that subtest.
+ * Where dormant tiles may go (see lib/expect.h) these may also be initial afterwards,
+ * all of them, and XINUSE says so, while all else must hold.
  */
 #include <errno.h>
-#include <setjmp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/wait.h>
 
-#include "xfd_host.h"
-#include "xfd_state.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 #define ROUNDS		3
 #define NR_VCPUS	5
@@ -38,14 +39,9 @@
 
 enum event {
 	VMCALL, USERSPACE, SET_MSRS, GET_XSAVE, SET_XSAVE, SIGNAL, PREEMPT_AMX,
-	PREEMPT_PLAIN, MIGRATE, HOST_FIRST_USE, HOST_NO_PERMISSION, NR_EVENTS,
+	PREEMPT_PLAIN, MIGRATE, HOST_FIRST_USE, HOST_NO_PERMISSION,
 	/* Of the tests with several vCPUs. */
-	BARRIER = NR_EVENTS,
-};
-
-static const char * const event_names[] = {
-	"vmcall", "userspace", "set_msrs", "get_xsave", "set_xsave", "signal", "preempt_amx",
-	"preempt_plain", "migrate", "host_first_use", "host_no_permission",
+	BARRIER,
 };
 
 /* Per vCPU, in guest memory; the host sees it by way of xfd_guest_ptr(). */
@@ -53,7 +49,6 @@ struct control {
 	u64 state;
 	u64 event;
 	u64 seed;
-	u64 tolerate;
 	u64 rounds;
 	/* The round whose event the guest waits for; the last that has happened. */
 	u64 waiting;
@@ -64,7 +59,6 @@ struct control {
 
 static struct control controls[NR_VCPUS];
 static struct xfd_tiles tiles[NR_VCPUS];
-static bool tolerate;
 
 /*
  * The guest.
@@ -122,10 +116,10 @@ static void guest_main(u64 nr)
 	/* What makes KVM pass the MSR through, for the live state as well. */
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
 	xfd_state_enter(t, c->state);
-	xfd_state_check(t, c->state, c->tolerate);
+	xfd_state_check(t, c->state);
 	for (round = 0; round < c->rounds; round++) {
 		guest_wait(c, round);
-		xfd_state_check(t, c->state, c->tolerate);
+		xfd_state_check(t, c->state);
 	}
 	GUEST_DONE();
 }
@@ -135,25 +129,14 @@ static void guest_main(u64 nr)
  */
 static void check_msrs(struct kvm_vcpu *vcpu, enum xfd_state state)
 {
-	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD), xfd_state_xfd(state));
-	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR), xfd_state_xfd_err(state));
-}
-
-static struct kvm_xsave *get_xsave(struct kvm_vcpu *vcpu)
-{
-	int size = vm_check_cap(vcpu->vm, KVM_CAP_XSAVE2);
-	struct kvm_xsave *xsave = calloc(1, size);
-
-	TEST_ASSERT(size > sizeof(*xsave) && xsave, "KVM_CAP_XSAVE2 is %d", size);
-	vcpu_xsave2_get(vcpu, xsave);
-	return xsave;
+	xfd_vcpu_check_msrs(vcpu, xfd_state_xfd(state), xfd_state_xfd_err(state));
 }
 
 /* The image has the tiles of a live guest, and no tiles where XFD[18]=1. */
 static void check_xsave(struct kvm_vcpu *vcpu, struct kvm_xsave *xsave, enum xfd_state state)
 {
-	u64 xstate_bv = *(u64 *)((u8 *)xsave + 512);
-	u8 *image = (u8 *)xsave + kvm_cpu_property(X86_PROPERTY_XSTATE_TILE_OFFSET);
+	u64 xstate_bv = xfd_image_header(xsave)->xstate_bv;
+	u8 *image = xfd_image_component(xsave, XFD_TILEDATA);
 	u8 *want = xfd_guest_ptr(vcpu->vm, tiles[0].want);
 
 	TEST_ASSERT_EQ(xstate_bv & XFD_TILEDATA, state == XFD_LIVE ? XFD_TILEDATA : 0);
@@ -181,7 +164,7 @@ static void at_userspace_exit(struct kvm_vcpu *vcpu, struct control *c, u64 roun
 		break;
 	case GET_XSAVE:
 	case SET_XSAVE:
-		xsave = get_xsave(vcpu);
+		xsave = xfd_image_get(vcpu);
 		check_xsave(vcpu, xsave, c->state);
 		if (c->event == SET_XSAVE)
 			vcpu_xsave_set(vcpu, xsave);
@@ -230,32 +213,6 @@ static void host_no_permission(struct actor *a)
 		    "a task without permission used tiles, or died: status %x", status);
 }
 
-static sigjmp_buf sigill_env;
-
-static void sigill_handler(int sig)
-{
-	siglongjmp(sigill_env, 1);
-}
-
-static int use_tiles_without_permission(int cpu)
-{
-	static struct xfd_tiles t;
-	int i, used = 0;
-
-	pin_self_to_cpu(cpu);
-	signal(SIGILL, sigill_handler);
-	xfd_tiles_fill(&t, 1);
-	for (i = 0; i < 20; i++) {
-		/* Wake up right after the guest. */
-		usleep(1000);
-		if (sigsetjmp(sigill_env, 1))
-			continue;
-		xfd_tiles_use(&t);
-		used++;
-	}
-	return used ? KSFT_FAIL : KSFT_PASS;
-}
-
 static void *actor_fn(void *arg)
 {
 	struct actor *a = arg;
@@ -290,12 +247,10 @@ static void *actor_fn(void *arg)
 /* Until the guest is done, through signals and exits to userspace. */
 static void run_to_the_end(struct kvm_vcpu *vcpu, struct control *c, struct actor *a)
 {
-	struct ucall uc;
-	int ret;
+	u64 said;
 
 	for (;;) {
-		ret = __vcpu_run(vcpu);
-		if (ret) {
+		if (__vcpu_run(vcpu)) {
 			TEST_ASSERT(errno == EINTR && c->event == SIGNAL,
 				    "KVM_RUN failed, errno = %d", errno);
 			xfd_check_cpu_xfd_err(sched_getcpu());
@@ -304,80 +259,182 @@ static void run_to_the_end(struct kvm_vcpu *vcpu, struct control *c, struct acto
 			continue;
 		}
 		TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-		switch (get_ucall(vcpu, &uc)) {
-		case UCALL_SYNC:
-			at_userspace_exit(vcpu, c, uc.args[1]);
-			break;
-		case UCALL_DONE:
+		said = xfd_vcpu_says(vcpu);
+		if (said == XFD_GUEST_DONE)
 			return;
-		case UCALL_ABORT:
-			REPORT_GUEST_ASSERT(uc);
-			break;
-		default:
-			TEST_FAIL("Unknown ucall %lu", uc.cmd);
-		}
+		TEST_ASSERT(said < ROUNDS, "an exit that nobody asked for");
+		at_userspace_exit(vcpu, c, said);
 	}
 }
 
-struct scenario {
-	enum event event;
+static struct control *prepare_vcpu(struct kvm_vcpu *vcpu, u64 nr, enum xfd_state state)
+{
+	struct control *c = xfd_guest_ptr(vcpu->vm, controls[nr]);
+
+	vcpu_args_set(vcpu, 1, nr);
+	c->state = state;
+	c->seed = 1 + 10 * nr;
+	return c;
+}
+
+/*
+ * One vCPU, in one state.
+ */
+struct run {
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct control *c;
+	struct actor actor;
+};
+
+FIXTURE(event) {
+	struct run run;
+};
+
+XFD_FIXTURE_STATES(event);
+
+static void setup(struct run *r, enum xfd_state state)
+{
+	r->vm = vm_create_with_one_vcpu(&r->vcpu, guest_main);
+	xfd_vm_expect(r->vm, xfd_expect);
+	r->c = prepare_vcpu(r->vcpu, 0, state);
+	r->c->rounds = ROUNDS;
+	r->actor = (struct actor){
+		.c = r->c,
+		.vcpu_thread = pthread_self(),
+		.cpus = { xfd_cpu(0), xfd_cpu(1) },
+	};
+	signal(SIGUSR1, empty_handler);
+}
+
+FIXTURE_SETUP(event)
+{
+	setup(&self->run, variant->state);
+}
+
+FIXTURE_TEARDOWN(event)
+{
+	kvm_vm_free(self->run.vm);
+}
+
+static void run(struct run *r, enum event event)
+{
+	r->c->event = event;
+	pin_self_to_cpu(r->actor.cpus[0]);
+	run_to_the_end(r->vcpu, r->c, &r->actor);
+}
+
+/* With a thread that makes it happen. */
+static void run_with_actor(struct run *r, enum event event)
+{
+	/* The actor looks at it; and it would inherit the affinity. */
+	r->c->event = event;
+	TEST_ASSERT(!pthread_create(&r->actor.thread, NULL, actor_fn, &r->actor),
+		    "pthread_create()");
+	run(r, event);
+	pthread_join(r->actor.thread, NULL);
+}
+
+static void run_with_neighbour(struct run *r, enum event event)
+{
+	struct xfd_neighbour neighbour = {
+		.cpu = r->actor.cpus[0],
+		.amx = event == PREEMPT_AMX,
+		.seed = 200,
+		.progress = &r->c->progress,
+	};
+	long switches;
+
+	pin_self_to_cpu(r->actor.cpus[0]);
+	xfd_neighbour_start(&neighbour);
+	switches = xfd_involuntary_switches();
+	run(r, event);
+	switches = xfd_involuntary_switches() - switches;
+	xfd_neighbour_stop(&neighbour);
+	TEST_ASSERT(switches > 0, "the vCPU was never preempted");
+}
+
+TEST_F_TIMEOUT(event, vmcall, TIMEOUT)
+{
+	run(&self->run, VMCALL);
+}
+
+TEST_F_TIMEOUT(event, userspace, TIMEOUT)
+{
+	run(&self->run, USERSPACE);
+}
+
+TEST_F_TIMEOUT(event, set_msrs, TIMEOUT)
+{
+	run(&self->run, SET_MSRS);
+}
+
+TEST_F_TIMEOUT(event, get_xsave, TIMEOUT)
+{
+	run(&self->run, GET_XSAVE);
+}
+
+TEST_F_TIMEOUT(event, signal, TIMEOUT)
+{
+	run_with_actor(&self->run, SIGNAL);
+	TEST_ASSERT(self->run.actor.eintr >= ROUNDS, "KVM_RUN was interrupted %lu times",
+		    self->run.actor.eintr);
+}
+
+TEST_F_TIMEOUT(event, preempt_amx, TIMEOUT)
+{
+	run_with_neighbour(&self->run, PREEMPT_AMX);
+}
+
+TEST_F_TIMEOUT(event, preempt_plain, TIMEOUT)
+{
+	run_with_neighbour(&self->run, PREEMPT_PLAIN);
+}
+
+TEST_F_TIMEOUT(event, migrate, TIMEOUT)
+{
+	if (self->run.actor.cpus[1] < 0)
+		SKIP(return, "one CPU");
+	run_with_actor(&self->run, MIGRATE);
+	TEST_ASSERT_EQ(sched_getcpu(), self->run.actor.cpus[ROUNDS & 1]);
+}
+
+TEST_F_TIMEOUT(event, host_first_use, TIMEOUT)
+{
+	run_with_actor(&self->run, HOST_FIRST_USE);
+}
+
+TEST_F_TIMEOUT(event, host_no_permission, TIMEOUT)
+{
+	run_with_actor(&self->run, HOST_NO_PERMISSION);
+}
+
+/* The image that KVM returns of a dormant guest has no tiles to set: not that one. */
+FIXTURE(image) {
+	struct run run;
+};
+
+FIXTURE_VARIANT(image) {
 	enum xfd_state state;
 };
 
-static void run_scenario(const void *arg)
+FIXTURE_VARIANT_ADD(image, armed) { .state = XFD_ARMED };
+FIXTURE_VARIANT_ADD(image, live) { .state = XFD_LIVE };
+FIXTURE_VARIANT_ADD(image, pending) { .state = XFD_PENDING };
+
+FIXTURE_SETUP(image)
 {
-	const struct scenario *s = arg;
-	struct actor actor = { .vcpu_thread = pthread_self(), .cpus = { xfd_cpu(0), xfd_cpu(1) } };
-	struct xfd_neighbour neighbour = { .cpu = actor.cpus[0], .seed = 200 };
-	bool preempt = s->event == PREEMPT_AMX || s->event == PREEMPT_PLAIN;
-	bool acted = s->event == SIGNAL || s->event == MIGRATE ||
-		     s->event == HOST_FIRST_USE || s->event == HOST_NO_PERMISSION;
-	struct kvm_vcpu *vcpu;
-	struct control *c;
-	struct kvm_vm *vm;
-	long switches;
+	setup(&self->run, variant->state);
+}
 
-	if (s->event == MIGRATE && actor.cpus[1] < 0)
-		xfd_skip("one CPU");
+FIXTURE_TEARDOWN(image)
+{
+	kvm_vm_free(self->run.vm);
+}
 
-	vm = vm_create_with_one_vcpu(&vcpu, guest_main);
-	vcpu_args_set(vcpu, 1, 0);
-	c = xfd_guest_ptr(vm, controls[0]);
-	c->state = s->state;
-	c->event = s->event;
-	c->seed = 1;
-	c->rounds = ROUNDS;
-	c->tolerate = tolerate;
-	actor.c = c;
-	signal(SIGUSR1, empty_handler);
-
-	/* Threads inherit the affinity: the actor first, free of it. */
-	if (acted)
-		TEST_ASSERT(!pthread_create(&actor.thread, NULL, actor_fn, &actor),
-			    "pthread_create()");
-	pin_self_to_cpu(actor.cpus[0]);
-	if (preempt) {
-		neighbour.amx = s->event == PREEMPT_AMX;
-		neighbour.progress = &c->progress;
-		xfd_neighbour_start(&neighbour);
-	}
-
-	switches = xfd_involuntary_switches();
-	run_to_the_end(vcpu, c, &actor);
-	switches = xfd_involuntary_switches() - switches;
-
-	if (acted)
-		pthread_join(actor.thread, NULL);
-	if (preempt) {
-		xfd_neighbour_stop(&neighbour);
-		TEST_ASSERT(switches > 0, "the vCPU was never preempted");
-	}
-	if (s->event == SIGNAL)
-		TEST_ASSERT(actor.eintr >= ROUNDS, "KVM_RUN was interrupted %lu times",
-			    actor.eintr);
-	if (s->event == MIGRATE)
-		TEST_ASSERT_EQ(sched_getcpu(), actor.cpus[ROUNDS & 1]);
-	kvm_vm_free(vm);
+TEST_F_TIMEOUT(image, set_xsave, TIMEOUT)
+{
+	run(&self->run, SET_XSAVE);
 }
 
 /*
@@ -412,17 +469,14 @@ static void run_vcpus(bool host_task)
 	int i;
 
 	vm = vm_create_with_vcpus(NR_VCPUS, guest_main, vcpus);
+	xfd_vm_expect(vm, xfd_expect);
 	if (host_task)
 		xfd_neighbour_start(&neighbour);
 	for (i = 0; i < NR_VCPUS; i++) {
-		struct control *c = xfd_guest_ptr(vm, controls[i]);
+		struct control *c = prepare_vcpu(vcpus[i], i, states[i]);
 
-		vcpu_args_set(vcpus[i], 1, (u64)i);
-		c->state = states[i];
 		c->event = BARRIER;
-		c->seed = 1 + 10 * i;
 		c->rounds = 4 * ROUNDS;
-		c->tolerate = tolerate;
 		threads[i].vcpu = vcpus[i];
 		threads[i].c = c;
 		threads[i].cpu = neighbour.cpu;
@@ -437,12 +491,14 @@ static void run_vcpus(bool host_task)
 	kvm_vm_free(vm);
 }
 
-static void vcpus_share_a_cpu(const void *arg)
+XFD_FIXTURE_EMPTY(vm);
+
+TEST_F_TIMEOUT(vm, vcpus_share_a_cpu, TIMEOUT)
 {
 	run_vcpus(false);
 }
 
-static void vcpus_and_a_task_share_a_cpu(const void *arg)
+TEST_F_TIMEOUT(vm, vcpus_and_a_task_share_a_cpu, TIMEOUT)
 {
 	run_vcpus(true);
 }
@@ -467,7 +523,7 @@ static void guest_xfd_err_only(void)
 	GUEST_DONE();
 }
 
-static void xfd_err_without_xfd(const void *arg)
+TEST_F_TIMEOUT(vm, xfd_err_without_xfd, TIMEOUT)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
@@ -503,7 +559,7 @@ static void guest_new_msrs(void)
 	GUEST_DONE();
 }
 
-static void set_msrs_new_values(const void *arg)
+TEST_F_TIMEOUT(vm, set_msrs_new_values, TIMEOUT)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
@@ -522,65 +578,19 @@ static void set_msrs_new_values(const void *arg)
 	kvm_vm_free(vm);
 }
 
-static const struct xfd_test more_tests[] = {
-	{ .name = "vcpus_share_a_cpu", .fn = vcpus_share_a_cpu },
-	{ .name = "vcpus_and_a_task_share_a_cpu", .fn = vcpus_and_a_task_share_a_cpu },
-	{ .name = "xfd_err_without_xfd", .fn = xfd_err_without_xfd },
-	{ .name = "set_msrs_new_values", .fn = set_msrs_new_values },
-};
-
-static struct scenario scenarios[NR_EVENTS * XFD_NR_STATES];
-static struct xfd_test tests[NR_EVENTS * XFD_NR_STATES + ARRAY_SIZE(more_tests)];
-
-static int all_tests(void)
+/* What host_no_permission() executes. */
+static int use_tiles_without_permission(int cpu)
 {
-	int event, state, n = 0;
-	char *name;
-
-	for (event = 0; event < NR_EVENTS; event++) {
-		for (state = 0; state < XFD_NR_STATES; state++) {
-			/* The image that KVM returns of a dormant guest has no tiles. */
-			if (event == SET_XSAVE && state == XFD_DORMANT)
-				continue;
-			TEST_ASSERT(asprintf(&name, "%s.%s", event_names[event],
-					     xfd_state_names[state]) > 0, "out of memory");
-			scenarios[n].event = event;
-			scenarios[n].state = state;
-			tests[n].name = name;
-			tests[n].fn = run_scenario;
-			tests[n].arg = &scenarios[n];
-			n++;
-		}
-	}
-	memcpy(&tests[n], more_tests, sizeof(more_tests));
-	return n + ARRAY_SIZE(more_tests);
+	pin_self_to_cpu(cpu);
+	return xfd_use_without_permission(20) ? KSFT_FAIL : KSFT_PASS;
 }
 
 int main(int argc, char *argv[])
 {
-	const char *why, *only = NULL;
-	int i, n;
-
 	if (argc == 3 && !strcmp(argv[1], "--use-tiles-without-permission"))
 		return use_tiles_without_permission(atoi(argv[2]));
 
-	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--tolerate-dormant-loss"))
-			tolerate = true;
-		else
-			only = argv[i];
-	}
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why)
-		ksft_exit_skip("%s\n", why);
-
-	n = all_tests();
-	ksft_set_plan(only ? 1 : n);
-	for (i = 0; i < n; i++) {
-		if (!only || !strcmp(only, tests[i].name))
-			xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
-	}
-	ksft_finished();
+	argc = xfd_begin(argc, argv, NULL);
+	xfd_require_amx();
+	return xfd_run_tests(argc, argv);
 }

@@ -27,6 +27,7 @@
  *			would have taken a guest's for its own.
  *	dormant		How often XFD disabled a component in use: it is lost.
  */
+#include <linux/cpufeature.h>
 #include <linux/hrtimer.h>
 #include <linux/kprobes.h>
 #include <linux/kthread.h>
@@ -39,7 +40,6 @@
 #include <linux/string.h>
 #include <uapi/linux/sched/types.h>
 
-#include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
 #include <asm/msr.h>

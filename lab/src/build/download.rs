@@ -397,7 +397,7 @@ fn stanza(shown: &str, pin: &Pin) -> Option<Pin> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
 
     fn pins() -> Pins {
         toml::from_str(include_str!("../../config/sources.toml")).unwrap()

@@ -14,9 +14,9 @@ use crate::base::files;
 use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
-use crate::build::packages;
 use crate::build::series;
 use crate::build::source;
+use crate::build::toolchain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -160,18 +160,24 @@ pub fn build_tree(
         source: source.to_owned(),
         objects: objects.to_owned(),
     };
-    packages::bindgen(lab)?;
+    toolchain::bindgen(lab)?;
     let name = objects.file_name().unwrap_or_default().to_string_lossy();
     make(lab, &kernel, &format!("kernel-{name}"), what, "", kind)?;
     Ok(kernel)
 }
 
 fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
-    // Its version is part of the toolchain's, so it must be there first.
-    packages::bindgen(lab)?;
+    // The stock kernel has no Rust, and need not wait for bindgen.
+    let versions = match kind {
+        Kind::Stock => toolchain::c_versions(lab)?,
+        Kind::Patched | Kind::Debug => {
+            toolchain::bindgen(lab)?;
+            toolchain::versions_with_rust(lab)?
+        }
+    };
     Ok(Fingerprint::new("kernel")
         .text("source", &source::kernel(lab)?.sha256)
-        .text("toolchain", &packages::toolchain(lab)?)
+        .text("toolchain", &versions)
         .text("config", &kind.wanted(lab)?))
 }
 
@@ -179,18 +185,18 @@ fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
 /// when and where it was built.
 pub fn make_command(lab: &Lab, kernel: &Kernel) -> Result<Command> {
     let mut command = Command::new("make");
-    packages::with_toolchain(lab, &mut command)?;
+    toolchain::with_toolchain(lab, &mut command)?;
     command
         .arg("-C")
         .arg(&kernel.source)
         .arg(format!("O={}", kernel.objects.display()))
-        .arg(format!("-j{}", lab.choices.jobs()))
         .args([
             "LLVM=1",
             "KBUILD_BUILD_TIMESTAMP=2026-01-01",
             "KBUILD_BUILD_USER=lab",
             "KBUILD_BUILD_HOST=lab",
         ]);
+    lab.jobs.share(&mut command);
     Ok(command)
 }
 

@@ -198,7 +198,7 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
     use std::os::unix::fs::MetadataExt;
 
     fn patch(file: &str, old: &str, new: &str) -> String {

@@ -304,7 +304,7 @@ fn tar(archive: &Path, to: &Path) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
 
     #[test]
     fn a_file_that_is_absent_is_no_broken_archive() {

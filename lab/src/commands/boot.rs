@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::base::failure::Failure;
 use crate::base::layout::Lab;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
@@ -83,8 +83,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
     }
     let emulator = match &options.emulator {
         Some(program) => own(program)?,
-        None if options.emulator_unpatched => emulator::build(lab, emulator::Kind::Unpatched)?,
-        None => emulator::build(lab, emulator::Kind::Patched)?,
+        None if options.emulator_unpatched => emulator::build(lab, Emulator::Unpatched)?,
+        None => emulator::build(lab, Emulator::Patched)?,
     };
     let kernel = match &options.kernel {
         Some(dir) => Kernel {

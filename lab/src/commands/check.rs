@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{failure, interrupt, layout::Lab, parallel::two_at_a_time};
+use crate::base::{failure, interrupt, layout::Lab, parallel::side_by_side};
 use crate::build::{kernel, packages};
 use crate::tests::{
     host,
@@ -51,10 +51,11 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         false => list::machines(&List::read(&lab.at("selftests/list.toml"))?),
     };
     machines.retain(|group, _| (group.kernel == kernel::Kind::Debug) == options.debug);
-    let on_host = match options.debug {
+    let mut on_host = match options.debug {
         true => Vec::new(),
         false => host::tests(lab)?,
     };
+    on_host.retain(|t| !(options.host && t.measures));
     let names: Vec<&str> = on_host.iter().map(|t| t.name.as_str()).collect();
     let (machines, names) = select::tests(&options.only, machines, &names)?;
     // A report of a few tests would pass for that of all, and so would what is kept of them.
@@ -64,8 +65,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     // What cannot be built is one clear failure, not a list of tests that did not run.
     let mut known = Vec::new();
     let mut sessions = Vec::new();
-    for (group, tests) in machines {
-        let parts = Parts::build(lab, &group)?;
+    let parts = Parts::build(lab, machines.keys())?;
+    for ((group, tests), parts) in machines.into_iter().zip(parts) {
         let name = group.name();
         let print = print_of(&parts.print(lab)?, &group, &tests).finish();
         match kept.get(&name, &print) {
@@ -96,7 +97,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.unlock();
     // The longest first, so that no long one is left over for the end.
     sessions.sort_by_key(|(_, session)| Reverse(session.length()));
-    for ended in two_at_a_time(&sessions, |(print, session)| {
+    for ended in side_by_side(&lab.jobs, &sessions, |(print, session)| {
         let mut rows = Vec::new();
         session.run(&mut |row, _| {
             results.add(&row);

@@ -60,7 +60,7 @@ fn version(makefile: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
     use std::path::Path;
 
     #[test]

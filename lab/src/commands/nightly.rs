@@ -13,12 +13,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::base::{
-    files::write_json,
-    layout::{Choices, Lab},
-    step::Step,
-    table::table,
-};
+use crate::base::{choices::Choices, files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
 const PARTS: [(&str, &[&str]); 4] = [

@@ -12,9 +12,14 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{
-    failure::Failure, files::write_json, layout::Lab, parallel::two_at_a_time, table::table,
+    failure::Failure, files::write_json, layout::Lab, parallel::side_by_side, table::table,
 };
-use crate::build::{emulator, kernel, module, packages, selftests, upstream};
+use crate::build::{
+    emulator::{self, Emulator},
+    kernel, module, packages,
+    plan::{self, Product},
+    selftests, upstream,
+};
 use crate::measure::strategies::strategies;
 use crate::tests::{
     kept::{Kept, Record},
@@ -183,7 +188,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         tests.for_each(|(test, _)| kept.forget(&test.id));
     }
     let composing = Mutex::new(());
-    let ended = two_at_a_time(&columns, |column| {
+    let ended = side_by_side(&lab.jobs, &columns, |column| {
         column.fill(&kept, |tests, tell| {
             let session = {
                 // One machine is composed at a time.
@@ -240,9 +245,12 @@ fn columns(
         .filter(run)
         .map(|p| limits.entry(p))
         .collect();
-    let kernel = kernel::build(lab, kernel::Kind::Patched)?;
-    let shipped = module::build(lab, &kernel, module::Kind::Shipped)?;
-    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let (kernel, shipped) = (kernel::Kind::Patched, module::Kind::Shipped);
+    let emulator = Product::Emulator(Emulator::Patched);
+    plan::build(lab, [Product::Module(kernel, shipped), emulator])?;
+    let kernel = kernel::build(lab, kernel)?;
+    let shipped = module::build(lab, &kernel, shipped)?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     let mut columns = Vec::new();
     for name in names {
         let mut parts = Parts {

@@ -6,10 +6,6 @@ use std::path::Path;
 use crate::machine::image::Image;
 use crate::machine::Machine;
 
-/// Instructions, and thereby ticks of the TSC, in a second of the machine's time. CPUID names the
-/// frequency of a real CPU, and there is no other clock to find out by: the kernel is told.
-pub const IPS: u32 = 20_000_000;
-
 /// The text of `bochsrc`, to be read in the machine's directory.
 pub fn bochsrc(machine: &Machine, disk: &Image) -> String {
     let vga = [
@@ -28,7 +24,7 @@ pub fn bochsrc(machine: &Machine, disk: &Image) -> String {
         "config_interface: textconfig\n\
          display_library: nogui\n\
          memory: guest={memory}, host={host}\n\
-         cpu: model=sapphire_rapids, count={cpus}, ips={ips}, reset_on_triple_fault=0{without}\n\
+         cpu: model=sapphire_rapids, count={cpus}, ips=20000000, reset_on_triple_fault=0{without}\n\
          romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
          vgaromimage: file={vga}\n\
          ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
@@ -42,7 +38,6 @@ pub fn bochsrc(machine: &Machine, disk: &Image) -> String {
          error: action=ignore\n\
          info: action=ignore\n\
          debug: action=ignore\n",
-        ips = IPS,
         memory = machine.memory,
         // The most that the emulator takes; it keeps the rest in a file.
         host = machine.memory.min(2048),

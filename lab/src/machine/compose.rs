@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::base::failure::Failure;
 use crate::base::files::remove;
 use crate::base::layout::Lab;
-use crate::machine::bochsrc::{bochsrc, IPS};
+use crate::machine::bochsrc::bochsrc;
 use crate::machine::common::common;
 use crate::machine::image;
 use crate::machine::initramfs::Tree;
@@ -43,8 +43,7 @@ pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
     // idle=halt: with two CPUs and the default idle loop tests stalled for a second now and then, with
     // this they did not. The emulator's MWAIT is the suspect; nobody has looked.
     let parameters = format!(
-        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt tsc_early_khz={} {}",
-        IPS / 1000,
+        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {}",
         machine.parameters
     );
     let disk = image::make(

@@ -24,6 +24,11 @@ const GOALS: [(&str, &str, Judge); 11] = [
     ("xinuse", "takes no more instructions than stock for an armed exit", armed),
 ];
 
+/// The goals, as [`judge`] names them.
+pub fn names() -> impl Iterator<Item = String> {
+    GOALS.iter().map(|(who, what, _)| format!("{who} {what}"))
+}
+
 /// What came of each goal, in the order of the table.
 pub fn judge(strategies: &Strategies) -> Vec<Goal> {
     GOALS

@@ -11,13 +11,14 @@ use anyhow::{Context, Result};
 use crate::base::failure::Failure;
 use crate::base::files::write_json;
 use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
+use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::module;
 use crate::build::packages;
+use crate::build::plan::{self, Product};
 use crate::build::selftests;
 use crate::build::source;
 use crate::machine::console::Lines;
@@ -109,7 +110,7 @@ pub fn measured(lab: &Lab) -> Result<Report> {
 
     let step = Step::begin(lab, "run", "measuring in four machines, two at a time")?;
     let mut all = Collection::default();
-    for result in two_at_a_time(&jobs, |(machine, dir)| measure(machine, dir)) {
+    for result in side_by_side(&lab.jobs, &jobs, |(machine, dir)| measure(machine, dir)) {
         for (label, line) in result? {
             all.line(label.as_deref(), &line)?;
         }
@@ -132,8 +133,6 @@ pub fn measured(lab: &Lab) -> Result<Report> {
 
 /// The last measurement, if it is one of what would be measured now. Takes the lab's lock and
 /// builds, as [`measured`] does, since what is not built cannot be compared; keeps the lock.
-// Until `lab check` judges the goals.
-#[allow(dead_code)]
 pub fn current(lab: &Lab) -> Result<Option<Report>> {
     let subject = subject(lab)?;
     let path = path(lab);
@@ -151,7 +150,16 @@ pub fn current(lab: &Lab) -> Result<Option<Report>> {
 fn subject(lab: &Lab) -> Result<Subject> {
     lab.lock()?;
     packages::setup(lab)?;
-    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    plan::build(
+        lab,
+        [
+            Product::Emulator(Emulator::Patched),
+            Product::StockKernel,
+            Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
+            Product::Selftests,
+        ],
+    )?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     let stock = kernel::build(lab, kernel::Kind::Stock)?;
     let patched = kernel::build(lab, kernel::Kind::Patched)?;
     let module = module::build(lab, &patched, module::Kind::Shipped)?;

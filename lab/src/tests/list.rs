@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::base::failure::Failure;
-use crate::build::{emulator, kernel, module};
+use crate::build::{emulator::Emulator, kernel, module};
 use crate::machine::words::quoted;
 
 /// selftests/list.toml, or a list that a command makes.
@@ -52,7 +52,7 @@ pub struct Entry {
     pub cpus: OneOrMore,
     /// In MiB.
     pub memory: u32,
-    pub emulator: emulator::Kind,
+    pub emulator: Emulator,
     pub expect: Expect,
     /// What the kernel's oops says before it panics as expected.
     pub oops: String,
@@ -82,7 +82,7 @@ impl Default for Entry {
             debug: true,
             cpus: OneOrMore::One(1),
             memory: MEMORY,
-            emulator: emulator::Kind::default(),
+            emulator: Emulator::default(),
             expect: Expect::default(),
             oops: String::new(),
             skips: false,
@@ -152,7 +152,7 @@ pub enum Expect {
 /// Tests with the same value of this run in one machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
-    pub emulator: emulator::Kind,
+    pub emulator: Emulator,
     pub kernel: kernel::Kind,
     pub cpus: u32,
     pub memory: u32,
@@ -169,7 +169,7 @@ impl Group {
         if self.memory != MEMORY {
             name += &format!(", {} MiB", self.memory);
         }
-        if self.emulator == emulator::Kind::Unpatched {
+        if self.emulator == Emulator::Unpatched {
             name += ", unpatched emulator";
         }
         if self.module == module::Kind::Broken {
@@ -230,7 +230,7 @@ impl Test {
         if kernel == kernel::Kind::Debug {
             id += ", debug kernel";
         }
-        if entry.emulator == emulator::Kind::Unpatched {
+        if entry.emulator == Emulator::Unpatched {
             id += ", unpatched emulator";
         }
         if entry.module == module::Kind::Broken {

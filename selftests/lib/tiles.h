@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The architecture as the XFD tests use it: AMX instructions, tile patterns,
- * XSAVE layout.  Everything here runs in a guest at ring 0 as well as in a host
- * task at ring 3; what is for the host alone is in xfd_host.h.
- *
- * The words are the SDM's (vol. 1, "Managing State Using the XSAVE Feature
- * Set"), and one of the project's: tiles are "dormant" while IA32_XFD[18]=1 and
- * XTILEDATA is in use.
+ * AMX's tiles: the instructions, and patterns that show each byte that is lost.
+ * All of it runs in a guest at ring 0 as well as in a host task at ring 3, but
+ * for the *_safe() ones, which are for guests.
  */
-#ifndef SELFTESTS_XFD_H
-#define SELFTESTS_XFD_H
+#ifndef SELFTESTS_LIB_TILES_H
+#define SELFTESTS_LIB_TILES_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,9 +26,6 @@
 
 /* The component that the tests put under XFD. */
 #define XFD_TILEDATA		XFEATURE_MASK_XTILE_DATA
-
-/* A KVM hypercall number that KVM does not know: handled in the kernel. */
-#define XFD_VMCALL_NR		0x584644
 
 struct xfd_tilecfg {
 	u8 palette_id;
@@ -121,136 +114,33 @@ static inline u8 xfd_tile_load_safe(const u8 *data)
 	return kvm_asm_safe(ASM_TILELOADD(0x04), "a"(data), "d"((u64)XFD_TILE_COLSB));
 }
 
-/* TILESTORED of tile 0 in a guest; faults with #UD if TILECFG was lost. */
-static inline u8 xfd_tile_store_safe(u8 *data)
-{
-	return kvm_asm_safe(ASM_TILESTORED(0x04), "a"(data), "d"((u64)XFD_TILE_COLSB));
-}
-
 /* XGETBV with ECX=1: XCR0 & XINUSE.  Never exits, is not affected by XFD. */
 static inline u64 xfd_xinuse(void)
 {
 	return xgetbv(1);
 }
 
-/* A VM-exit that KVM handles without leaving the kernel. */
-static inline void xfd_vmcall(void)
-{
-	u64 rax = XFD_VMCALL_NR;
+/* Compared byte by byte: how many differ, and whether they are all @value. */
+u64 xfd_bytes_differ(const u8 *a, const u8 *b, u64 n);
+bool xfd_bytes_are(const u8 *a, u8 value, u64 n);
 
-	/* KVM's answer is in RAX; it leaves all else alone. */
-	asm volatile("vmcall" : "+a"(rax) : "b"(0), "c"(0), "d"(0), "S"(0) : "memory");
-}
-
-/* Every component that XFD can disarm on this CPU: CPUID.(0DH,i).ECX[2]. */
-static inline u64 xfd_cpuid_mask(void)
-{
-	u64 mask = 0;
-	u32 eax, ebx, ecx, edx;
-	int i;
-
-	for (i = 2; i < 63; i++) {
-		__cpuid(0xd, i, &eax, &ebx, &ecx, &edx);
-		if (eax && (ecx & BIT(2)))
-			mask |= BIT_ULL(i);
-	}
-	return mask;
-}
-
-static inline void xfd_tilecfg_fill(struct xfd_tilecfg *cfg)
-{
-	int i;
-
-	memset(cfg, 0, sizeof(*cfg));
-	cfg->palette_id = 1;
-	for (i = 0; i < XFD_TILES; i++) {
-		cfg->colsb[i] = XFD_TILE_COLSB;
-		cfg->rows[i] = XFD_TILE_ROWS;
-	}
-}
+/* All tiles, with all their rows and columns. */
+void xfd_tilecfg_fill(struct xfd_tilecfg *cfg);
 
 /*
- * A byte of the pattern: never 0, so that each byte of a tile that went back to
- * its initial state is seen; and at the same place different for any two seeds
- * that differ by less than 255.
+ * The pattern of this seed, for xfd_tiles_use().  No byte of it is 0, so that each
+ * of a tile that went back to its initial state is seen; and at the same place
+ * bytes differ for any two seeds that differ by less than 255.
  */
-static inline u8 xfd_pattern(u64 seed, u32 i)
-{
-	u64 tile = i / XFD_TILE_BYTES, byte = i % XFD_TILE_BYTES;
-
-	return 1 + (seed * 41 + tile * 101 + byte * 7) % 255;
-}
-
-static inline void xfd_tiles_fill(struct xfd_tiles *t, u64 seed)
-{
-	u32 i;
-
-	for (i = 0; i < XFD_TILES_BYTES; i++)
-		t->want[i] = xfd_pattern(seed, i);
-	memset(t->got, 0, sizeof(t->got));
-	xfd_tilecfg_fill(&t->cfg);
-	memset(&t->cfg_got, 0, sizeof(t->cfg_got));
-}
+void xfd_tiles_fill(struct xfd_tiles *t, u64 seed);
 
 /* Configure the tiles and load the pattern.  XFD[18] must be 0. */
-static inline void xfd_tiles_use(const struct xfd_tiles *t)
-{
-	xfd_ldtilecfg(&t->cfg);
-	xfd_tiles_load(t->want);
-}
-
-static inline u64 xfd_bytes_differ(const u8 *a, const u8 *b, u64 n)
-{
-	u64 i, differ = 0;
-
-	for (i = 0; i < n; i++)
-		differ += a[i] != b[i];
-	return differ;
-}
-
-static inline bool xfd_bytes_are(const u8 *a, u8 value, u64 n)
-{
-	u64 i;
-
-	for (i = 0; i < n; i++) {
-		if (a[i] != value)
-			return false;
-	}
-	return true;
-}
+void xfd_tiles_use(const struct xfd_tiles *t);
 
 /* Read the tiles back; returns the number of bytes lost.  XFD[18] must be 0. */
-static inline u64 xfd_tiles_lost(struct xfd_tiles *t)
-{
-	xfd_tiles_store(t->got);
-	return xfd_bytes_differ(t->want, t->got, XFD_TILES_BYTES);
-}
+u64 xfd_tiles_lost(struct xfd_tiles *t);
 
 /* After xfd_tiles_lost(): are all tiles as TILERELEASE leaves them? */
-static inline bool xfd_tiles_initial(const struct xfd_tiles *t)
-{
-	return xfd_bytes_are(t->got, 0, XFD_TILES_BYTES);
-}
+bool xfd_tiles_initial(const struct xfd_tiles *t);
 
-/*
- * The offset of component @nr in the compacted format with @xcomp_bv: SDM
- * vol. 1, "Compacted Format of the Extended Region of an XSAVE Area".
- */
-static inline u32 xfd_compacted_offset(u64 xcomp_bv, int nr)
-{
-	u32 eax, ebx, ecx, edx, offset = sizeof(struct xstate);
-	int i;
-
-	for (i = 2; i <= nr; i++) {
-		if (!(xcomp_bv & BIT_ULL(i)))
-			continue;
-		__cpuid(0xd, i, &eax, &ebx, &ecx, &edx);
-		if (ecx & BIT(1))
-			offset = (offset + 63) & ~63u;
-		if (i < nr)
-			offset += eax;
-	}
-	return offset;
-}
-
-#endif /* SELFTESTS_XFD_H */
+#endif /* SELFTESTS_LIB_TILES_H */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * xfd_switch.ko as seen from user space: loading and unloading it, and who holds
+ * it.  Any other module likewise.
+ */
+#ifndef SELFTESTS_LIB_MODULE_H
+#define SELFTESTS_LIB_MODULE_H
+
+#include <stdbool.h>
+
+#include <linux/kvm.h>
+
+#define XFD_MODULE		"xfd_switch"
+#define XFD_MODULE_PATH		"/lib/modules/xfd_switch.ko"
+
+/* Of linux/kvm.h with the series. */
+#ifndef KVM_CAP_X86_XFD_XSTATE
+#define KVM_CAP_X86_XFD_XSTATE	252
+#endif
+
+#define XFD_NR_STRATEGIES	4
+
+/* All that the shipped module has; the first is its default. */
+extern const char * const xfd_strategies[XFD_NR_STRATEGIES];
+
+/* Returns 0 or -errno. */
+int xfd_module_load(const char *path, const char *params);
+
+/* Returns 0 or -errno: -EWOULDBLOCK if somebody holds the module. */
+int xfd_module_unload(const char *name);
+
+/* The same with xfd_switch.ko, where a failure is the test's. */
+void xfd_strategy_load(const char *path, const char *strategy);
+void xfd_strategy_unload(void);
+
+/* How many hold the module; -1 if it is not loaded (or built in). */
+long xfd_module_refs(const char *name);
+
+/* A number in a file, or -1. */
+long xfd_read_long(const char *path);
+
+#endif /* SELFTESTS_LIB_MODULE_H */
