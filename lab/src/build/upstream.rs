@@ -49,7 +49,7 @@ pub fn build(lab: &Lab) -> Result<PathBuf> {
         .arg(format!("O={}", scratch.display()))
         .arg(format!("INSTALL_HDR_PATH={}", headers.display()))
         .arg("headers_install");
-    step.run(clean(&mut make))?;
+    step.run(clean(lab, &mut make))?;
     step.run(own_make(lab, &pristine.dir, &objects, &headers).arg("all"))?;
     // Its own list of what the tests are, by name; `all` builds a few programs more.
     let mut emit = own_make(lab, &pristine.dir, &objects, &headers);
@@ -95,7 +95,6 @@ fn own_make(lab: &Lab, source: &Path, objects: &Path, headers: &Path) -> Command
     let mut make = Command::new("make");
     make.arg("-C")
         .arg(source.join("tools/testing/selftests/kvm"))
-        .arg(format!("-j{}", lab.choices.jobs()))
         .args(["ARCH=x86", "CC=gcc", "LDFLAGS=-static -pthread"])
         .arg(format!("OUTPUT={}", objects.display()))
         .arg(format!("TMPOUT={}/.tmp", objects.display()))
@@ -104,14 +103,15 @@ fn own_make(lab: &Lab, source: &Path, objects: &Path, headers: &Path) -> Command
             "KHDR_INCLUDES=-isystem {}/include",
             headers.display()
         ));
-    clean(&mut make);
+    clean(lab, &mut make);
     make
 }
 
-fn clean(command: &mut Command) -> &mut Command {
-    for inherited in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "OUTPUT", "KDIR"] {
+fn clean<'a>(lab: &Lab, command: &'a mut Command) -> &'a mut Command {
+    for inherited in ["OUTPUT", "KDIR"] {
         command.env_remove(inherited);
     }
+    lab.jobs.share(command);
     command.env("LC_ALL", "C")
 }
 

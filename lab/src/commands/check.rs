@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{failure, interrupt, layout::Lab, parallel::side_by_side};
-use crate::build::{kernel, packages, plan};
+use crate::build::{kernel, packages};
 use crate::tests::{
     host::{self, Host},
     kept::Kept,
@@ -63,11 +63,10 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     let kept = Kept::<Passed>::open(lab, "check-debug");
 
     // What cannot be built is one clear failure, not a list of tests that did not run.
-    plan::build(lab, machines.keys().flat_map(Parts::products))?;
     let mut known = Vec::new();
     let mut sessions = Vec::new();
-    for (group, tests) in machines {
-        let parts = Parts::build(lab, &group)?;
+    let parts = Parts::build(lab, machines.keys())?;
+    for ((group, tests), parts) in machines.into_iter().zip(parts) {
         let name = group.name();
         let print = print_of(&parts.print(lab)?, &group, &tests).finish();
         match kept.get(&name, &print) {

@@ -5,7 +5,7 @@
 //! They are built in copies of the kernels, one after the other, so that each costs a few objects
 //! and a link. The copies stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,9 +25,7 @@ use crate::build::{
     copy,
     emulator::Emulator,
     kernel::{self, Kernel},
-    module, packages,
-    plan::{self, Product},
-    series,
+    module, packages, series,
 };
 use crate::machine::{End, Outcome};
 use crate::tests::{
@@ -263,9 +261,9 @@ impl Judged {
 /// A mutant's test, in its machine without the mutant.
 struct Run<'a> {
     mutant: &'a Mutant,
-    group: Group,
-    test: Test,
-    parts: Parts,
+    group: &'a Group,
+    test: &'a Test,
+    parts: &'a Parts,
     print: String,
 }
 
@@ -273,15 +271,6 @@ struct Run<'a> {
 pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
-    plan::build(
-        lab,
-        [
-            Product::Emulator(Emulator::Patched),
-            Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
-            Product::Kmod(kernel::Kind::Patched),
-            Product::Selftests,
-        ],
-    )?;
     let patches = series::patches(&lab.at(MUTANTS))?;
     let mutants = patches
         .iter()
@@ -289,25 +278,25 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         .collect::<Result<Vec<_>>>()?;
     let mutants = select::named(mutants, &options.only, |m| &m.name)?;
     let list = List::read(&lab.at("selftests/list.toml"))?;
-    let mut parts = BTreeMap::new();
-    let mut runs = Vec::new();
-    for mutant in &mutants {
-        let (group, test) = mutant.run(&list)?;
-        if !parts.contains_key(&group) {
-            let built = Parts::build(lab, &group)?;
-            let print = built.print(lab)?;
-            parts.insert(group.clone(), (built, print));
-        }
-        let (parts, print) = parts[&group].clone();
-        let print = print_of(&print, &group, std::slice::from_ref(&test)).finish();
-        runs.push(Run {
+    let tests = mutants.iter().map(|m| m.run(&list));
+    let tests = tests.collect::<Result<Vec<_>>>()?;
+    let groups: BTreeSet<&Group> = tests.iter().map(|(group, _)| group).collect();
+    let built = Parts::build(lab, groups.iter().copied())?;
+    let prints = built.iter().map(|parts| parts.print(lab));
+    let built = built.iter().zip(prints.collect::<Result<Vec<_>>>()?);
+    let built: BTreeMap<&Group, _> = groups.into_iter().zip(built).collect();
+    let runs = mutants.iter().zip(&tests).map(|(mutant, (group, test))| {
+        let (parts, print) = &built[group];
+        let print = print_of(print, group, std::slice::from_ref(test)).finish();
+        Run {
             mutant,
             group,
             test,
             parts,
             print,
-        });
-    }
+        }
+    });
+    let runs: Vec<Run> = runs.collect();
     unmutated(lab, &runs)?;
 
     let kept = Kept::<Judged>::open(lab, "mutants");
@@ -320,7 +309,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         if !options.again && known.is_some_and(|known| known.result.killed) {
             continue;
         }
-        match mutant.parts(lab, &run.parts) {
+        match mutant.parts(lab, run.parts) {
             Ok(parts) => {
                 let name = format!("mutant-{}", mutant.name);
                 let (group, tests) = (run.group.clone(), vec![run.test.clone()]);
@@ -361,7 +350,7 @@ fn unmutated(lab: &Lab, runs: &[Run]) -> Result<()> {
     for run in runs {
         let known = kept.get(&run.test.id, &run.print);
         if known.is_none_or(|known| known.result.verdict != Verdict::Pass) {
-            let tests = machines.entry(&run.group).or_default();
+            let tests = machines.entry(run.group).or_default();
             tests.insert(&run.test.id, run);
         }
     }
@@ -374,7 +363,7 @@ fn unmutated(lab: &Lab, runs: &[Run]) -> Result<()> {
         let name = format!("unmutated-{}", group.name());
         let tests = runs.values().map(|run| run.test.clone()).collect();
         if let Some(first) = runs.values().next() {
-            let session = Session::compose(lab, &name, group.clone(), tests, &first.parts)?;
+            let session = Session::compose(lab, &name, group.clone(), tests, first.parts)?;
             sessions.push((runs, session));
         }
     }

@@ -167,13 +167,6 @@ fn last_word(output: &[String], skip: bool) -> String {
 pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
-    plan::build(
-        lab,
-        [
-            Product::Emulator(Emulator::Patched),
-            Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
-        ],
-    )?;
     let limits = Limits::read(&lab.at(LIMITS))?;
     let dir = upstream::build(lab)?;
     let names = upstream::names(&dir)?;
@@ -252,8 +245,11 @@ fn columns(
         .filter(run)
         .map(|p| limits.entry(p))
         .collect();
-    let kernel = kernel::build(lab, kernel::Kind::Patched)?;
-    let shipped = module::build(lab, &kernel, module::Kind::Shipped)?;
+    let (kernel, shipped) = (kernel::Kind::Patched, module::Kind::Shipped);
+    let emulator = Product::Emulator(Emulator::Patched);
+    plan::build(lab, [Product::Module(kernel, shipped), emulator])?;
+    let kernel = kernel::build(lab, kernel)?;
+    let shipped = module::build(lab, &kernel, shipped)?;
     let emulator = emulator::build(lab, Emulator::Patched)?;
     let mut columns = Vec::new();
     for name in names {

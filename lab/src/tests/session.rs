@@ -11,7 +11,7 @@ use crate::build::{
     emulator::{self, Emulator},
     kernel::{self, Kernel},
     kmod, module,
-    plan::Product,
+    plan::{self, Product},
     selftests,
 };
 use crate::machine::{self, words, Machine, Outcome};
@@ -38,45 +38,27 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// All that [`Parts::build`] wants, for those who would have it built side by side first.
-    pub fn products(group: &Group) -> Vec<Product> {
-        let mut products = vec![
-            Product::Emulator(group.emulator),
-            Product::Kmod(group.kernel),
-            Product::Selftests,
-        ];
-        let stock = group.kernel == kernel::Kind::Stock;
-        if !stock {
-            products.push(Product::Module(group.kernel, group.module));
-        }
-        let of = match stock {
-            true => kernel::Kind::Patched,
-            false => group.kernel,
-        };
-        if group.emulator == Emulator::Patched {
-            products.push(Product::Module(of, module::Kind::Shipped));
-        }
-        products
+    /// What machines of selftests/ are made of, built where it is missing; in the groups' order.
+    pub fn build<'a>(
+        lab: &Lab,
+        groups: impl IntoIterator<Item = &'a Group> + Clone,
+    ) -> Result<Vec<Parts>> {
+        plan::build(lab, groups.clone().into_iter().flat_map(products))?;
+        let parts = groups.into_iter().map(|group| Parts::built(lab, group));
+        parts.collect()
     }
 
-    /// Builds what is missing for tests of selftests/.
-    pub fn build(lab: &Lab, group: &Group) -> Result<Parts> {
+    /// What of them is built already.
+    fn built(lab: &Lab, group: &Group) -> Result<Parts> {
         let kernel = kernel::build(lab, group.kernel)?;
-        let stock = group.kernel == kernel::Kind::Stock;
-        let unpatched = group.emulator == Emulator::Unpatched;
-        let module = match stock {
-            true => None,
-            false => Some(module::build(lab, &kernel, group.module)?),
+        let module = match group.kernel {
+            kernel::Kind::Stock => None,
+            _ => Some(module::build(lab, &kernel, group.module)?),
         };
         let mut added = kmod::build(lab, &kernel)?;
-        // Where the shipped module is not the machine's own, tests may want it all the same: to see
-        // it refused by the unpatched kernel, or beside another provider.
-        if !unpatched && (stock || group.module == module::Kind::Broken) {
-            let patched = match stock {
-                true => kernel::build(lab, kernel::Kind::Patched)?,
-                false => kernel.clone(),
-            };
-            added.push(module::build(lab, &patched, module::Kind::Shipped)?);
+        if let Some(of) = shipped_beside(group) {
+            let kernel = kernel::build(lab, of)?;
+            added.push(module::build(lab, &kernel, module::Kind::Shipped)?);
         }
         Ok(Parts {
             emulator: emulator::build(lab, group.emulator)?,
@@ -111,6 +93,33 @@ impl Parts {
         }
         Ok(print.finish())
     }
+}
+
+/// The kernel for which a group's machine has the shipped module in /add. Where it is not the
+/// machine's own, tests may want it all the same: to see it refused by the unpatched kernel, or
+/// beside another provider.
+fn shipped_beside(group: &Group) -> Option<kernel::Kind> {
+    match (group.emulator, group.kernel, group.module) {
+        (Emulator::Unpatched, ..) => None,
+        (_, kernel::Kind::Stock, _) => Some(kernel::Kind::Patched),
+        (_, kernel, module::Kind::Broken) => Some(kernel),
+        _ => None,
+    }
+}
+
+/// What [`Parts::built`] wants of the builds.
+fn products(group: &Group) -> Vec<Product> {
+    let mut products = vec![
+        Product::Emulator(group.emulator),
+        Product::Kmod(group.kernel),
+        Product::Selftests,
+    ];
+    if group.kernel != kernel::Kind::Stock {
+        products.push(Product::Module(group.kernel, group.module));
+    }
+    let beside = shipped_beside(group);
+    products.extend(beside.map(|of| Product::Module(of, module::Kind::Shipped)));
+    products
 }
 
 /// The fingerprint of these tests in a machine with this one.
