@@ -3,12 +3,12 @@
  * As xfd_switch_test, with the events that come from elsewhere: from the kernel
  * below KVM, from other CPUs, and from whoever handles the vCPU's thread.
  *
- * Most subtests are "<event>.<state>".  The guest enters the state, and then,
- * some rounds, meets the event and checks itself.  Whenever the vCPU's thread is
- * outside of KVM_RUN, KVM_GET_MSRS must tell the guest's values, the CPU's MSRs
- * must have the task's, and the task's own tiles, if it uses any, must be there.
+ * Most tests are "event.<state>.<event>".  The guest enters the state, and then, some
+ * rounds, meets the event and checks itself.  Whenever the vCPU's thread is outside of
+ * KVM_RUN, KVM_GET_MSRS must tell the guest's values, the CPU's MSRs must have the
+ * task's, and the task's own tiles, if it uses any, must be there.
  *
- * States: see xfd_state.h.
+ * States: see lib/state.h.
  *
  * Events:
  *	fpu_task	kernel_fpu_begin() in the vCPU's thread, within KVM_RUN
@@ -32,31 +32,28 @@
  *	fork		the thread forks
  *	exec		and it becomes another program, which finds nothing of all that
  *
- * crowd_<n>: that many vCPUs in all states, moved between two CPUs, where threads
- * use tiles for the first time.
+ * vcpus.crowd_<n>: that many vCPUs in all states, moved between two CPUs, where
+ * threads use tiles for the first time.
  *
- * -m MODULE	xfd_fpu_user.ko, to be loaded for the fpu_* events.  These are skipped
- *		if it is neither named nor loaded.
- * --tolerate-dormant-loss: see xfd_switch_test.c.  A name runs only that subtest.
+ * The fpu_* events are skipped where xfd_fpu_user.ko is not there.
  */
 #include <elf.h>
 #include <errno.h>
-#include <setjmp.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "apic.h"
-#include "xfd_host.h"
-#include "xfd_module.h"
-#include "xfd_state.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 #define ROUNDS		4
 #define MAX_VCPUS	8
 /* Seconds of the machine's own clock. */
 #define TIMEOUT		60
 
-#define FPU_USER	"/sys/module/xfd_fpu_user/parameters/"
 /* How often the kernel is to use the FPU in each round. */
 #define FPU_USES	4
 /* Exits to userspace in each round: the interrupt sweeps over them once. */
@@ -79,9 +76,9 @@
 
 /* One for each vCPU, in guest memory; the host sees it by way of xfd_guest_ptr(). */
 struct control {
+	/* The struct event, at the same address in guest and host. */
 	u64 event;
 	u64 state;
-	u64 tolerate;
 	u64 seed;
 	/* Survives a reset. */
 	u64 round;
@@ -90,7 +87,7 @@ struct control {
 	u64 happened;
 } __aligned(64);
 
-/* A subtest's process; its first thread runs the vCPU that is tested. */
+/* A test's process; its first thread runs the vCPU that is tested. */
 struct run {
 	const struct event *event;
 	struct kvm_vm *vm;
@@ -111,7 +108,6 @@ struct run {
 };
 
 struct event {
-	const char *name;
 	/* The guest's part; returns when the event has happened. */
 	void (*guest)(struct control *c, struct xfd_tiles *t);
 	/* Before the guest runs. */
@@ -123,16 +119,17 @@ struct event {
 	void (*at_exit)(struct run *r, int error);
 	/* When the guest is done. */
 	void (*finish)(struct run *r);
-	/* Runs the vCPU on the second CPU, or needs it otherwise. */
-	bool second_cpu;
+	/* Needs a second CPU; and runs the vCPU there, and takes it offline. */
+	bool second_cpu, offline;
 	/* The vCPU's thread has tiles of its own. */
 	bool own_tiles;
+	/* Where the kernel is to use the FPU. */
+	const char *fpu_context;
 };
 
 static struct control controls[MAX_VCPUS];
 static struct xfd_tiles tiles[MAX_VCPUS];
 static u64 nr_vcpus;
-static bool tolerate;
 
 /*
  * The guest.
@@ -224,19 +221,8 @@ static void guest_send_init(void)
 
 static u8 xarea[16384] __aligned(64);
 
-/*
- * With CR0.TS=1 an XMM register that the compiler uses faults, in the handler
- * as well: general registers only, and a handler of our own.
- */
-static __attribute__((target("general-regs-only")))
-void guest_nm_handler(struct ex_regs *regs)
-{
-	regs->rip = regs->r11;
-	regs->r9 = regs->vector;
-}
-
-static noinline __attribute__((target("general-regs-only")))
-void guest_cr0_ts_probe(u8 *sse, u8 *xrstor)
+/* With CR0.TS=1: see lib/nm.h. */
+static noinline XFD_NO_SSE void guest_cr0_ts_probe(u8 *sse, u8 *xrstor)
 {
 	set_cr0(get_cr0() | X86_CR0_TS);
 	*sse = kvm_asm_safe("movaps %%xmm0, %%xmm0", "a"(0));
@@ -268,62 +254,29 @@ static void guest_touch_absent(struct control *c, struct xfd_tiles *t)
 /*
  * The kernel uses the FPU: see kmod/xfd_fpu_user.c.
  */
-static void fpu_user_set(const char *name, const char *value)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), FPU_USER "%s", name);
-	fd = open(path, O_WRONLY);
-	TEST_ASSERT(fd >= 0 && write(fd, value, strlen(value)) == strlen(value),
-		    "cannot write '%s' to %s, errno = %d", value, path, errno);
-	close(fd);
-}
-
-static long fpu_user_get(const char *name)
-{
-	char path[128];
-	long n;
-
-	snprintf(path, sizeof(path), FPU_USER "%s", name);
-	n = xfd_read_long(path);
-	TEST_ASSERT(n >= 0, "cannot read %s", path);
-	return n;
-}
-
 static void prepare_fpu(struct run *r)
 {
-	char number[16];
-
-	if (access(FPU_USER, F_OK))
-		xfd_skip("xfd_fpu_user.ko is not loaded");
-
-	snprintf(number, sizeof(number), "%d", getpid());
-	fpu_user_set("tgid", number);
-	snprintf(number, sizeof(number), "%d", r->cpus[0]);
-	fpu_user_set("cpu", number);
-	fpu_user_set("context", r->event->name + strlen("fpu_"));
+	xfd_fpu_user_start(r->event->fpu_context, r->cpus[0]);
 }
 
 static void act_fpu(struct run *r, u64 round)
 {
 	/* The thread that it hits is another one in a kernel thread. */
-	const char *counter = strcmp(r->event->name, "fpu_kthread") ? "in_guest" : "uses";
-	long before = fpu_user_get(counter);
+	const char *counter = strcmp(r->event->fpu_context, "kthread") ? "in_guest" : "uses";
+	long before = xfd_fpu_user_count(counter);
 
-	while (fpu_user_get(counter) < before + FPU_USES)
+	while (xfd_fpu_user_count(counter) < before + FPU_USES)
 		usleep(500);
 }
 
 static void check_vcpu_msrs(struct run *r)
 {
-	TEST_ASSERT_EQ(vcpu_get_msr(r->vcpu, MSR_IA32_XFD), xfd_state_xfd(r->c->state));
-	TEST_ASSERT_EQ(vcpu_get_msr(r->vcpu, MSR_IA32_XFD_ERR), xfd_state_xfd_err(r->c->state));
+	xfd_vcpu_check_msrs(r->vcpu, xfd_state_xfd(r->c->state), xfd_state_xfd_err(r->c->state));
 }
 
 static void fpu_swap_at_sync(struct run *r, u64 round)
 {
-	long before = fpu_user_get("uses");
+	long before = xfd_fpu_user_count("uses");
 	int i;
 
 	for (i = 0; i < SWAPS; i++) {
@@ -332,21 +285,21 @@ static void fpu_swap_at_sync(struct run *r, u64 round)
 		TEST_ASSERT_EQ(r->vcpu->run->io.port, SWAP_PORT);
 		check_vcpu_msrs(r);
 	}
-	TEST_ASSERT(fpu_user_get("uses") > before, "there were no interrupts");
-	TEST_ASSERT(fpu_user_get("refused"), "none came where it would do harm");
+	TEST_ASSERT(xfd_fpu_user_count("uses") > before, "there were no interrupts");
+	TEST_ASSERT(xfd_fpu_user_count("refused"), "none came where it would do harm");
 }
 
 static void finish_fpu(struct run *r)
 {
-	fpu_user_set("context", "off");
+	xfd_fpu_user_stop();
 	/*
 	 * Where KVM itself clears XFD_ERR it does so only when it has handled the
 	 * interrupt that was the VM-exit.
 	 */
-	if (!tolerate)
-		TEST_ASSERT_EQ(fpu_user_get("xfd_err"), 0);
-	if (!(tolerate && r->c->state == XFD_DORMANT))
-		TEST_ASSERT_EQ(fpu_user_get("dormant"), 0);
+	if (!xfd_dormant_may_go())
+		TEST_ASSERT_EQ(xfd_fpu_user_count("xfd_err"), 0);
+	if (!(xfd_dormant_may_go() && r->c->state == XFD_DORMANT))
+		TEST_ASSERT_EQ(xfd_fpu_user_count("dormant"), 0);
 }
 
 /*
@@ -385,32 +338,6 @@ static void sleep_at_sync(struct run *r, u64 round)
 /*
  * CPU hotplug.
  */
-static int cpu_online_open(int cpu)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	return open(path, O_WRONLY);
-}
-
-static bool cpu_online(int cpu, bool online)
-{
-	int fd = cpu_online_open(cpu);
-	bool done = fd >= 0 && write(fd, online ? "1" : "0", 1) == 1;
-
-	close(fd);
-	return done;
-}
-
-static void prepare_offline(struct run *r)
-{
-	int fd = cpu_online_open(r->cpus[1]);
-
-	if (fd < 0)
-		xfd_skip("the CPU cannot be taken offline");
-	close(fd);
-}
-
 static void act_offline(struct run *r, u64 round)
 {
 	bool online = round & 1;
@@ -418,7 +345,7 @@ static void act_offline(struct run *r, u64 round)
 	/* It may be anywhere since its only CPU went: not on the one that is tested. */
 	if (online)
 		pin_task_to_cpu(r->vcpu_thread, r->cpus[0]);
-	TEST_ASSERT(cpu_online(r->cpus[1], online), "CPU %d cannot be taken %s, errno = %d",
+	TEST_ASSERT(xfd_cpu_set_online(r->cpus[1], online), "CPU %d cannot be taken %s, errno = %d",
 		    r->cpus[1], online ? "online" : "offline", errno);
 	if (!online)
 		return;
@@ -485,21 +412,11 @@ static void init_at_exit(struct run *r, int error)
 	r->c->happened++;
 }
 
-static struct kvm_xsave *get_xsave(struct kvm_vcpu *vcpu)
-{
-	int size = vm_check_cap(vcpu->vm, KVM_CAP_XSAVE2);
-	struct kvm_xsave *xsave = calloc(1, size);
-
-	TEST_ASSERT(size > sizeof(*xsave) && xsave, "KVM_CAP_XSAVE2 is %d", size);
-	vcpu_xsave2_get(vcpu, xsave);
-	return xsave;
-}
-
 static void prepare_reset(struct run *r)
 {
 	vcpu_regs_get(r->vcpu, &r->regs);
 	vcpu_sregs_get(r->vcpu, &r->sregs);
-	r->xsave = get_xsave(r->vcpu);
+	r->xsave = xfd_image_get(r->vcpu);
 }
 
 static void reset_at_sync(struct run *r, u64 round)
@@ -521,7 +438,7 @@ static void reset_at_sync(struct run *r, u64 round)
 
 static void prepare_cr0_ts(struct run *r)
 {
-	vm_install_exception_handler(r->vm, NM_VECTOR, guest_nm_handler);
+	vm_install_exception_handler(r->vm, NM_VECTOR, xfd_nm_handler);
 }
 
 /*
@@ -702,10 +619,9 @@ static const char *stop_and_continue(struct run *r, pid_t pid)
 
 static const char *read_and_write_registers(struct run *r, pid_t pid)
 {
-	static u8 image[65536] __aligned(64);
-	struct iovec iov = { .iov_base = image, .iov_len = sizeof(image) };
-	u8 *data = image + kvm_cpu_property(X86_PROPERTY_XSTATE_TILE_OFFSET);
-	const struct xstate *xstate = (void *)image;
+	static u8 area[65536] __aligned(64);
+	struct iovec iov = { .iov_base = area, .iov_len = sizeof(area) };
+	struct kvm_xsave *image = (void *)area;
 	const char *failure = NULL;
 	int status;
 
@@ -716,9 +632,10 @@ static const char *read_and_write_registers(struct run *r, pid_t pid)
 
 	if (ptrace(PTRACE_GETREGSET, pid, NT_X86_XSTATE, &iov))
 		failure = "cannot read registers";
-	else if (!(xstate->header.xstate_bv & XFD_TILEDATA))
+	else if (!(xfd_image_header(image)->xstate_bv & XFD_TILEDATA))
 		failure = "XSTATE_BV says that there are no tiles";
-	else if (xfd_bytes_differ(data, r->own->want, XFD_TILES_BYTES))
+	else if (xfd_bytes_differ(xfd_image_component(image, XFD_TILEDATA), r->own->want,
+				  XFD_TILES_BYTES))
 		failure = "those are not the thread's own tiles";
 	else if (ptrace(PTRACE_SETREGSET, pid, NT_X86_XSTATE, &iov))
 		failure = "cannot write registers";
@@ -760,31 +677,18 @@ static void fork_at_sync(struct run *r, u64 round)
 	TEST_ASSERT(WIFEXITED(status) && !WEXITSTATUS(status), "the child failed");
 }
 
-static sigjmp_buf sigill_env;
-
-static void sigill_handler(int sig)
-{
-	siglongjmp(sigill_env, 1);
-}
-
-/* The new program, in the vCPU's thread; what it returns is the subtest's result. */
+/* The new program, in the vCPU's thread; what it returns is the test's result. */
 static int after_exec(void)
 {
 	static struct xfd_tiles t;
 
 	TEST_ASSERT_EQ(xfd_xinuse() & XFEATURE_MASK_XTILE, 0);
 	xfd_check_host_msrs(XFD_TILEDATA);
-	xfd_tiles_fill(&t, SEED_NEIGHBOUR);
-
-	signal(SIGILL, sigill_handler);
-	if (!sigsetjmp(sigill_env, 1)) {
-		xfd_tiles_use(&t);
-		TEST_FAIL("used tiles without permission");
-	}
-	signal(SIGILL, SIG_DFL);
+	TEST_ASSERT(!xfd_use_without_permission(1), "used tiles without permission");
 
 	TEST_ASSERT(!syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, ilog2(XFD_TILEDATA)),
 		    "no permission for XTILEDATA, errno = %d", errno);
+	xfd_tiles_fill(&t, SEED_NEIGHBOUR);
 	xfd_tiles_use(&t);
 	usleep(1000);
 	TEST_ASSERT_EQ(xfd_tiles_lost(&t), 0);
@@ -797,52 +701,11 @@ static void exec_at_sync(struct run *r, u64 round)
 	TEST_FAIL("exec() failed, errno = %d", errno);
 }
 
-enum { CROWD, FIRST_EVENT };
-
-static const struct event events[] = {
-	[CROWD] = { .name = "crowd", .guest = guest_barrier },
-	{ .name = "fpu_task", .guest = guest_spin,
-	  .prepare = prepare_fpu, .act = act_fpu, .finish = finish_fpu },
-	{ .name = "fpu_kthread", .guest = guest_spin,
-	  .prepare = prepare_fpu, .act = act_fpu, .finish = finish_fpu },
-	{ .name = "fpu_softirq", .guest = guest_spin,
-	  .prepare = prepare_fpu, .act = act_fpu, .finish = finish_fpu },
-	{ .name = "fpu_hardirq", .guest = guest_spin,
-	  .prepare = prepare_fpu, .act = act_fpu, .finish = finish_fpu },
-	{ .name = "fpu_swap", .guest = guest_exit_often,
-	  .prepare = prepare_fpu, .at_sync = fpu_swap_at_sync, .finish = finish_fpu },
-	{ .name = "halt", .guest = guest_halt,
-	  .prepare = prepare_halt, .finish = finish_neighbour },
-	{ .name = "sleep", .guest = guest_sync, .at_sync = sleep_at_sync,
-	  .prepare = prepare_neighbour, .finish = finish_neighbour },
-	{ .name = "offline", .guest = guest_spin, .second_cpu = true,
-	  .prepare = prepare_offline, .act = act_offline, .finish = finish_offline },
-	{ .name = "init", .guest = guest_sync_and_spin, .second_cpu = true,
-	  .prepare = prepare_init, .at_sync = init_at_sync, .at_exit = init_at_exit,
-	  .finish = finish_init },
-	{ .name = "reset", .guest = guest_sync,
-	  .prepare = prepare_reset, .at_sync = reset_at_sync },
-	{ .name = "cr0_ts", .guest = guest_cr0_ts, .prepare = prepare_cr0_ts },
-	{ .name = "immediate_exit", .guest = guest_sync, .own_tiles = true,
-	  .at_sync = immediate_exit_at_sync },
-	{ .name = "run_einval", .guest = guest_sync, .at_sync = run_einval_at_sync },
-	{ .name = "run_efault", .guest = guest_touch_absent, .prepare = prepare_run_efault,
-	  .at_sync = run_efault_at_sync, .at_exit = run_efault_at_exit },
-	{ .name = "run_fail_entry", .guest = guest_sync, .at_sync = run_fail_entry_at_sync },
-	{ .name = "stop", .guest = guest_spin, .own_tiles = true,
-	  .prepare = prepare_stop, .act = act_outsider },
-	{ .name = "ptrace", .guest = guest_spin, .own_tiles = true,
-	  .prepare = prepare_ptrace, .act = act_outsider },
-	{ .name = "fork", .guest = guest_sync, .own_tiles = true, .at_sync = fork_at_sync },
-	{ .name = "exec", .guest = guest_sync, .own_tiles = true, .at_sync = exec_at_sync },
-};
-
-#define NR_EVENTS	(ARRAY_SIZE(events) - FIRST_EVENT)
-
 /* The guest, of the control block with this number. */
 static void guest_main(u64 nr)
 {
 	struct control *c = &controls[nr];
+	const struct event *event = (const struct event *)c->event;
 	struct xfd_tiles *t = &tiles[nr];
 
 	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), 0ull);
@@ -853,11 +716,11 @@ static void guest_main(u64 nr)
 	/* What makes KVM pass the MSR through, for the live state as well. */
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
 	xfd_state_enter(t, c->state);
-	xfd_state_check(t, c->state, c->tolerate);
+	xfd_state_check(t, c->state);
 	while (c->round < ROUNDS) {
-		events[c->event].guest(c, t);
+		event->guest(c, t);
 		c->round++;
-		xfd_state_check(t, c->state, c->tolerate);
+		xfd_state_check(t, c->state);
 	}
 	GUEST_DONE();
 }
@@ -897,29 +760,24 @@ static void at_error(struct run *r, int error)
 
 static void run_to_the_end(struct run *r)
 {
-	struct ucall uc;
+	u64 said;
 
 	for (;;) {
 		if (__vcpu_run(r->vcpu)) {
 			at_error(r, errno);
 			continue;
 		}
-		switch (get_ucall(r->vcpu, &uc)) {
-		case UCALL_SYNC:
-			check_outside(r, true);
-			r->event->at_sync(r, uc.args[1]);
-			break;
-		case UCALL_DONE:
-			check_outside(r, true);
+		said = xfd_vcpu_says(r->vcpu);
+		check_outside(r, true);
+		if (said == XFD_GUEST_DONE)
 			return;
-		case UCALL_ABORT:
-			REPORT_GUEST_ASSERT(uc);
-			break;
-		default:
-			TEST_ASSERT(r->event->at_exit, "Unknown ucall %lu", uc.cmd);
-			check_outside(r, true);
-			r->event->at_exit(r, 0);
+		if (said != XFD_GUEST_SILENT) {
+			r->event->at_sync(r, said);
+			continue;
 		}
+		TEST_ASSERT(r->event->at_exit, "exit reason %u (%s)", r->vcpu->run->exit_reason,
+			    exit_reason_str(r->vcpu->run->exit_reason));
+		r->event->at_exit(r, 0);
 	}
 }
 
@@ -930,56 +788,128 @@ static struct control *add_vcpu(struct kvm_vm *vm, u32 id, u64 nr, struct kvm_vc
 	*vcpu = vm_vcpu_add(vm, id, guest_main);
 	vcpu_args_set(*vcpu, 1, nr);
 	c->seed = 1 + 10 * nr;
-	c->tolerate = tolerate;
 	return c;
 }
 
-struct scenario {
-	u64 event;
-	enum xfd_state state;
+/* The second CPU, whether or not it is online just now. */
+static int second_cpu;
+
+/* What a test that failed, or was killed, may have left behind. */
+static void clean_up(void)
+{
+	xfd_fpu_user_stop();
+	xfd_cpu_set_online(second_cpu, true);
+}
+
+FIXTURE(event) {
+	struct run run;
 };
 
-static void run_scenario(const void *arg)
+XFD_FIXTURE_STATES(event);
+
+FIXTURE_SETUP(event)
 {
-	const struct scenario *s = arg;
-	const struct event *event = &events[s->event];
-	struct run r = {
-		.event = event,
-		.cpus = { xfd_cpu(0), xfd_cpu(1) },
-		.vcpu_thread = pthread_self(),
-	};
-	int cpu = event->prepare == prepare_offline ? r.cpus[1] : r.cpus[0];
+	struct run *r = &self->run;
 
-	if (event->second_cpu && r.cpus[1] < 0)
-		xfd_skip("one CPU");
+	clean_up();
+	r->cpus[0] = xfd_cpu(0);
+	r->cpus[1] = xfd_cpu(1);
+	r->vcpu_thread = pthread_self();
+	r->vm = vm_create(2);
+	xfd_vm_expect(r->vm, xfd_expect);
+	r->c = add_vcpu(r->vm, 1, 0, &r->vcpu);
+	r->c->state = variant->state;
+}
+
+FIXTURE_TEARDOWN_PARENT(event)
+{
+	clean_up();
+}
+
+/* What this machine lacks for the event, or NULL. */
+static const char *missing(const struct run *r, const struct event *event)
+{
+	if (event->second_cpu && r->cpus[1] < 0)
+		return "one CPU";
+	if (event->offline && !xfd_cpu_can_go_offline(r->cpus[1]))
+		return "the CPU cannot be taken offline";
+	if (event->fpu_context && !xfd_fpu_user_loaded())
+		return "xfd_fpu_user.ko is not loaded";
+	return NULL;
+}
+
+static void run(struct run *r, const struct event *event)
+{
+	int cpu = event->offline ? r->cpus[1] : r->cpus[0];
+
+	r->event = event;
+	r->c->event = (u64)event;
 	if (event->own_tiles) {
-		TEST_ASSERT(!posix_memalign((void **)&r.own, 4096, sizeof(*r.own)),
-			    "out of memory");
-		xfd_tiles_fill(r.own, SEED_OWN);
+		r->own = xfd_tiles_alloc();
+		xfd_tiles_fill(r->own, SEED_OWN);
 	}
-
-	r.vm = vm_create(2);
-	r.c = add_vcpu(r.vm, 1, 0, &r.vcpu);
-	r.c->event = s->event;
-	r.c->state = s->state;
 	if (event->prepare)
-		event->prepare(&r);
+		event->prepare(r);
 	/* Threads inherit the affinity: the actor first. */
 	if (event->act)
-		TEST_ASSERT(!pthread_create(&r.actor_thread, NULL, actor_fn, &r),
+		TEST_ASSERT(!pthread_create(&r->actor_thread, NULL, actor_fn, r),
 			    "pthread_create()");
 	pin_self_to_cpu(cpu);
-	if (r.own)
-		xfd_tiles_use(r.own);
+	if (r->own)
+		xfd_tiles_use(r->own);
 
-	run_to_the_end(&r);
+	run_to_the_end(r);
 
 	if (event->act)
-		pthread_join(r.actor_thread, NULL);
+		pthread_join(r->actor_thread, NULL);
 	if (event->finish)
-		event->finish(&r);
-	kvm_vm_free(r.vm);
+		event->finish(r);
+	kvm_vm_free(r->vm);
 }
+
+#define EVENT_TEST(name, ...)						\
+static const struct event name##_event = { __VA_ARGS__ };		\
+									\
+TEST_F_TIMEOUT(event, name, TIMEOUT)					\
+{									\
+	const char *why = missing(&self->run, &name##_event);		\
+									\
+	if (why)							\
+		SKIP(return, "%s", why);				\
+	run(&self->run, &name##_event);					\
+}
+
+EVENT_TEST(fpu_task, .guest = guest_spin, .prepare = prepare_fpu, .act = act_fpu,
+	   .finish = finish_fpu, .fpu_context = "task");
+EVENT_TEST(fpu_kthread, .guest = guest_spin, .prepare = prepare_fpu, .act = act_fpu,
+	   .finish = finish_fpu, .fpu_context = "kthread");
+EVENT_TEST(fpu_softirq, .guest = guest_spin, .prepare = prepare_fpu, .act = act_fpu,
+	   .finish = finish_fpu, .fpu_context = "softirq");
+EVENT_TEST(fpu_hardirq, .guest = guest_spin, .prepare = prepare_fpu, .act = act_fpu,
+	   .finish = finish_fpu, .fpu_context = "hardirq");
+EVENT_TEST(fpu_swap, .guest = guest_exit_often, .prepare = prepare_fpu,
+	   .at_sync = fpu_swap_at_sync, .finish = finish_fpu, .fpu_context = "swap");
+EVENT_TEST(halt, .guest = guest_halt, .prepare = prepare_halt, .finish = finish_neighbour);
+EVENT_TEST(sleep, .guest = guest_sync, .at_sync = sleep_at_sync, .prepare = prepare_neighbour,
+	   .finish = finish_neighbour);
+EVENT_TEST(offline, .guest = guest_spin, .second_cpu = true, .offline = true,
+	   .act = act_offline, .finish = finish_offline);
+EVENT_TEST(init, .guest = guest_sync_and_spin, .second_cpu = true, .prepare = prepare_init,
+	   .at_sync = init_at_sync, .at_exit = init_at_exit, .finish = finish_init);
+EVENT_TEST(reset, .guest = guest_sync, .prepare = prepare_reset, .at_sync = reset_at_sync);
+EVENT_TEST(cr0_ts, .guest = guest_cr0_ts, .prepare = prepare_cr0_ts);
+EVENT_TEST(immediate_exit, .guest = guest_sync, .own_tiles = true,
+	   .at_sync = immediate_exit_at_sync);
+EVENT_TEST(run_einval, .guest = guest_sync, .at_sync = run_einval_at_sync);
+EVENT_TEST(run_efault, .guest = guest_touch_absent, .prepare = prepare_run_efault,
+	   .at_sync = run_efault_at_sync, .at_exit = run_efault_at_exit);
+EVENT_TEST(run_fail_entry, .guest = guest_sync, .at_sync = run_fail_entry_at_sync);
+EVENT_TEST(stop, .guest = guest_spin, .own_tiles = true, .prepare = prepare_stop,
+	   .act = act_outsider);
+EVENT_TEST(ptrace, .guest = guest_spin, .own_tiles = true, .prepare = prepare_ptrace,
+	   .act = act_outsider);
+EVENT_TEST(fork, .guest = guest_sync, .own_tiles = true, .at_sync = fork_at_sync);
+EVENT_TEST(exec, .guest = guest_sync, .own_tiles = true, .at_sync = exec_at_sync);
 
 static void *crowd_vcpu_fn(void *arg)
 {
@@ -1000,7 +930,9 @@ static bool all_done(struct control **c)
 	return true;
 }
 
-static void run_crowd(const void *arg)
+static const struct event crowd_event = { .guest = guest_barrier };
+
+static void run_crowd(u64 nr)
 {
 	int cpus[] = { xfd_cpu(0), xfd_cpu(1) };
 	struct control *c[MAX_VCPUS];
@@ -1009,15 +941,13 @@ static void run_crowd(const void *arg)
 	struct kvm_vm *vm;
 	u64 i, n;
 
-	if (cpus[1] < 0)
-		xfd_skip("one CPU");
-
-	nr_vcpus = (u64)arg;
+	nr_vcpus = nr;
 	vm = vm_create(nr_vcpus);
+	xfd_vm_expect(vm, xfd_expect);
 	sync_global_to_guest(vm, nr_vcpus);
 	for (i = 0; i < nr_vcpus; i++) {
 		c[i] = add_vcpu(vm, i, i, &vcpus[i]);
-		c[i]->event = CROWD;
+		c[i]->event = (u64)&crowd_event;
 		/* The first two have tiles. */
 		c[i]->state = (XFD_LIVE + i) % XFD_NR_STATES;
 	}
@@ -1035,81 +965,49 @@ static void run_crowd(const void *arg)
 	kvm_vm_free(vm);
 }
 
-static const struct xfd_test crowd_tests[] = {
-	{ .name = "crowd_2", .fn = run_crowd, .arg = (void *)2 },
-	{ .name = "crowd_4", .fn = run_crowd, .arg = (void *)4 },
-	{ .name = "crowd_8", .fn = run_crowd, .arg = (void *)8 },
+FIXTURE(vcpus) {
 };
 
-static struct scenario scenarios[NR_EVENTS * XFD_NR_STATES];
-static struct xfd_test tests[NR_EVENTS * XFD_NR_STATES + ARRAY_SIZE(crowd_tests)];
-
-static int all_tests(void)
+FIXTURE_SETUP(vcpus)
 {
-	int event, state, n = 0;
-	char *name;
-
-	for (event = FIRST_EVENT; event < ARRAY_SIZE(events); event++) {
-		for (state = 0; state < XFD_NR_STATES; state++) {
-			TEST_ASSERT(asprintf(&name, "%s.%s", events[event].name,
-					     xfd_state_names[state]) > 0, "out of memory");
-			scenarios[n].event = event;
-			scenarios[n].state = state;
-			tests[n].name = name;
-			tests[n].fn = run_scenario;
-			tests[n].arg = &scenarios[n];
-			n++;
-		}
-	}
-	memcpy(&tests[n], crowd_tests, sizeof(crowd_tests));
-	return n + ARRAY_SIZE(crowd_tests);
+	clean_up();
+	if (xfd_cpu(1) < 0)
+		SKIP(return, "one CPU");
 }
 
-/* What a subtest that failed may have left behind. */
-static void clean_up(int second_cpu)
+FIXTURE_TEARDOWN(vcpus)
 {
-	if (!access(FPU_USER, F_OK))
-		fpu_user_set("context", "off");
-	cpu_online(second_cpu, true);
 }
+
+TEST_F_TIMEOUT(vcpus, crowd_2, TIMEOUT)
+{
+	run_crowd(2);
+}
+
+TEST_F_TIMEOUT(vcpus, crowd_4, TIMEOUT)
+{
+	run_crowd(4);
+}
+
+TEST_F_TIMEOUT(vcpus, crowd_8, TIMEOUT)
+{
+	run_crowd(8);
+}
+
+static struct xfd_option options[] = {
+	{ "fpu-user", "PATH", "xfd_fpu_user.ko, to be loaded for the fpu_* events" },
+	{}
+};
 
 int main(int argc, char *argv[])
 {
-	const char *why, *only = NULL, *module = NULL;
-	int i, n, second_cpu;
-
 	if (argc == 2 && !strcmp(argv[1], "--after-exec"))
 		return after_exec();
 
-	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--tolerate-dormant-loss"))
-			tolerate = true;
-		else if (!strcmp(argv[i], "-m") && i + 1 < argc)
-			module = argv[++i];
-		else
-			only = argv[i];
-	}
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why)
-		ksft_exit_skip("%s\n", why);
-	if (module) {
-		i = xfd_module_load(module, "");
-		if (i && i != -EEXIST)
-			ksft_exit_fail_msg("cannot load %s: %s\n", module, strerror(-i));
-	}
-
+	argc = xfd_begin(argc, argv, options);
+	xfd_require_amx();
+	if (options[0].value)
+		xfd_fpu_user_load(options[0].value);
 	second_cpu = xfd_cpu(1);
-	n = all_tests();
-	ksft_set_plan(only ? 1 : n);
-	for (i = 0; i < n; i++) {
-		if (only && strcmp(only, tests[i].name))
-			continue;
-		xfd_report(&tests[i], xfd_run_one(&tests[i], TIMEOUT));
-		clean_up(second_cpu);
-	}
-	if (module)
-		xfd_module_unload("xfd_fpu_user");
-	ksft_finished();
+	return xfd_run_tests(argc, argv);
 }

@@ -2,7 +2,7 @@
 /*
  * Whatever userspace and the guest do to XFD, XFD_ERR and tiles, in whatever
  * order: no host #NM and no warning, and all that either sees is what the model in
- * xfd_model.h says.  CVE-2026-23005 and the oops of xfd_hole_set_msrs are of this
+ * lib/model.h says.  CVE-2026-23005 and the oops of xfd_hole_set_msrs are of this
  * class.
  *
  * The operations are KVM_SET_MSRS, KVM_SET_XSAVE with several images, good and
@@ -522,6 +522,6 @@ int main(int argc, char *argv[])
 	if (options[FPU_USER].value)
 		xfd_fpu_user_load(options[FPU_USER].value);
 	if (xfd_expect != XFD_ATTACHED)
-		xfd_leave_out_variant("xstate");
+		xfd_leave_out("-V", "xstate");
 	return xfd_run_tests(argc, argv);
 }

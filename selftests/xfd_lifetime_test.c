@@ -874,6 +874,6 @@ int main(int argc, char *argv[])
 		cycles = atoi_positive("--cycles", options[CYCLES].value);
 
 	xfd_require_amx();
-	xfd_for_each_test(add_cycles, NULL);
+	xfd_visit_tests(add_cycles, NULL);
 	return xfd_run_tests(argc, argv);
 }

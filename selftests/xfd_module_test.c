@@ -3,27 +3,30 @@
  * Loading and unloading of xfd_switch.ko: what it refuses, with which errno and
  * which line in the kernel log, and whom it serves.
  *
- *   xfd_module_test [-m MODULE] [-o OTHER] [-e ERRNO -l LINE]
- *
- * -m	the module (default /lib/modules/xfd_switch.ko)
- * -o	another module that provides the same hooks
- * -e	expect that loading fails with this errno, by name ...
- * -l	... and that the kernel log has an error with this text; nothing else is
- *	tested then
+ * With --refused only that is tested: that loading fails with this errno, and that
+ * the kernel log has an error that says --says.
  */
+#include <errno.h>
 #include <sys/stat.h>
 
-#include "kselftest.h"
-#include "kvm_util.h"
-#include "xfd_module.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
 #define OTHER		"xfd_switch_broken"
 #define PARAMETER	"/sys/module/" XFD_MODULE "/parameters/strategy"
 
-/* Levels of the kernel log. */
-#define ERR		3
-#define WARNING		4
-#define INFO		6
+/* Loading takes memory, and so time. */
+#define TIMEOUT		60
+
+enum { MODULE, OTHER_MODULE, REFUSED, SAYS };
+
+static struct xfd_option options[] = {
+	[MODULE] = { "module", "PATH", "the module (default " XFD_MODULE_PATH ")" },
+	[OTHER_MODULE] = { "other", "PATH", "another module that provides the same hooks" },
+	[REFUSED] = { "refused", "ERRNO", "loading must fail with this errno, by name" },
+	[SAYS] = { "says", "TEXT", "and the kernel log must have an error with this text" },
+	{}
+};
 
 static const struct {
 	const char *name;
@@ -53,7 +56,7 @@ static void start_over(void)
 {
 	xfd_module_unload(XFD_MODULE);
 	xfd_module_unload(OTHER);
-	xfd_kmsg_has(kmsg, ERR, "");
+	xfd_kmsg_has(kmsg, XFD_KMSG_ERR, "");
 }
 
 static bool loaded(const char *name)
@@ -91,178 +94,230 @@ static bool strategy_is(const char *name)
 }
 
 /* Loads with @params, which choose the strategy @name, and unloads again. */
-static bool loads_as(const char *params, const char *name)
+static void check_loads_as(const char *params, const char *name)
 {
 	char line[80];
-	bool ok;
 
 	start_over();
 	snprintf(line, sizeof(line), XFD_MODULE ": strategy %s for VMs created from now on", name);
-	ok = !new_vm_attached();
-	ok &= !xfd_module_load(module, params) && strategy_is(name) && logged(INFO, line);
-	ok &= new_vm_attached();
-	ok &= !xfd_module_unload(XFD_MODULE) && !loaded(XFD_MODULE);
-	ok &= logged(INFO, XFD_MODULE ": unloaded");
-	return ok && !new_vm_attached();
+	TEST_ASSERT(!new_vm_attached(), "a VM is attached without the module");
+	TEST_ASSERT_EQ(xfd_module_load(module, params), 0);
+	TEST_ASSERT(strategy_is(name), "the parameter does not say %s", name);
+	TEST_ASSERT(logged(XFD_KMSG_INFO, line), "the log does not say \"%s\"", line);
+	TEST_ASSERT(new_vm_attached(), "a new VM is not attached");
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), 0);
+	TEST_ASSERT(!loaded(XFD_MODULE), "it is still there");
+	TEST_ASSERT(logged(XFD_KMSG_INFO, XFD_MODULE ": unloaded"), "unloading was not logged");
+	TEST_ASSERT(!new_vm_attached(), "a VM is attached after the module");
 }
 
-static void test_strategies(void)
+/* A strategy is loaded, shown, logged, unloaded. */
+FIXTURE(strategy) {
+};
+
+FIXTURE_VARIANT(strategy) {
+	const char *params;
+	const char *name;
+};
+
+FIXTURE_VARIANT_ADD(strategy, lazy) { "strategy=lazy", "lazy" };
+FIXTURE_VARIANT_ADD(strategy, xinuse) { "strategy=xinuse", "xinuse" };
+FIXTURE_VARIANT_ADD(strategy, eager) { "strategy=eager", "eager" };
+FIXTURE_VARIANT_ADD(strategy, autoload) { "strategy=autoload", "autoload" };
+FIXTURE_VARIANT_ADD(strategy, default) { "", "lazy" };
+/* Of two the last one counts. */
+FIXTURE_VARIANT_ADD(strategy, last_of_two) { "strategy=eager strategy=xinuse", "xinuse" };
+
+FIXTURE_SETUP(strategy)
+{
+}
+
+FIXTURE_TEARDOWN(strategy)
+{
+}
+
+TEST_F_TIMEOUT(strategy, loads, TIMEOUT)
+{
+	check_loads_as(variant->params, variant->name);
+}
+
+XFD_FIXTURE_EMPTY(parameter);
+
+/* The strategy of a loaded module can be read, not written. */
+TEST_F_TIMEOUT(parameter, read_only, TIMEOUT)
 {
 	struct stat st;
-	char params[64];
+
+	start_over();
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), 0);
+	TEST_ASSERT(!stat(PARAMETER, &st), "no " PARAMETER);
+	TEST_ASSERT_EQ(st.st_mode & 0777, 0444);
+}
+
+/* Each is refused with EINVAL and a line that tells what there is. */
+FIXTURE(wrong) {
+};
+
+FIXTURE_VARIANT(wrong) {
+	const char *params;
+	/* Letters to append. */
+	int more;
+};
+
+FIXTURE_VARIANT_ADD(wrong, unknown) { "strategy=bogus" };
+FIXTURE_VARIANT_ADD(wrong, empty) { "strategy=" };
+FIXTURE_VARIANT_ADD(wrong, without_value) { "strategy" };
+FIXTURE_VARIANT_ADD(wrong, beginning) { "strategy=laz" };
+FIXTURE_VARIANT_ADD(wrong, and_more) { "strategy=lazyy" };
+FIXTURE_VARIANT_ADD(wrong, capitals) { "strategy=LAZY" };
+FIXTURE_VARIANT_ADD(wrong, list) { "strategy=lazy,eager" };
+FIXTURE_VARIANT_ADD(wrong, two_in_one) { "strategy=\"lazy eager\"" };
+FIXTURE_VARIANT_ADD(wrong, before_right) { "strategy=bogus strategy=lazy" };
+FIXTURE_VARIANT_ADD(wrong, too_long) { "strategy=lazy", 2986 };
+
+FIXTURE_SETUP(wrong)
+{
+}
+
+FIXTURE_TEARDOWN(wrong)
+{
+}
+
+TEST_F_TIMEOUT(wrong, refused, TIMEOUT)
+{
+	char line[256] = XFD_MODULE ": unknown strategy; use strategy=";
+	char params[3000] = "";
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(xfd_strategies); i++) {
-		snprintf(params, sizeof(params), "strategy=%s", xfd_strategies[i]);
-		ksft_test_result(loads_as(params, xfd_strategies[i]),
-				 "strategy=%s is loaded, shown, logged, unloaded\n",
-				 xfd_strategies[i]);
-	}
-	ksft_test_result(loads_as("", xfd_strategies[0]), "the default is strategy=%s\n",
-			 xfd_strategies[0]);
-	ksft_test_result(loads_as("strategy=eager strategy=xinuse", "xinuse"),
-			 "of two strategies the last one counts\n");
-
-	start_over();
-	ksft_test_result(!xfd_module_load(module, "") && !stat(PARAMETER, &st) &&
-			 (st.st_mode & 0777) == 0444,
-			 "the strategy of a loaded module can be read, not written\n");
-}
-
-/* Each with EINVAL and a line that tells what there is. */
-static void test_wrong_strategies(void)
-{
-	static char too_long[3000] = "strategy=lazy";
-	static const struct {
-		const char *params, *what;
-	} wrong[] = {
-		{ "strategy=bogus", "an unknown strategy" },
-		{ "strategy=", "an empty strategy" },
-		{ "strategy", "a strategy without a value" },
-		{ "strategy=laz", "the beginning of a strategy" },
-		{ "strategy=lazyy", "a strategy and more" },
-		{ "strategy=LAZY", "a strategy in capitals" },
-		{ "strategy=lazy,eager", "a list of strategies" },
-		{ "strategy=\"lazy eager\"", "two strategies in one" },
-		{ "strategy=bogus strategy=lazy", "a right strategy after a wrong one" },
-		{ too_long, "a strategy of 3000 letters" },
-	};
-	char line[256] = XFD_MODULE ": unknown strategy; use strategy=";
-	int i, ret;
-
-	for (i = 0; i < ARRAY_SIZE(xfd_strategies); i++) {
+	for (i = 0; i < XFD_NR_STRATEGIES; i++) {
 		if (i)
-			strcat(line, i < ARRAY_SIZE(xfd_strategies) - 1 ? ", " : " or ");
+			strcat(line, i < XFD_NR_STRATEGIES - 1 ? ", " : " or ");
 		strcat(line, xfd_strategies[i]);
 	}
-	memset(too_long + strlen(too_long), 'y', sizeof(too_long) - strlen(too_long) - 1);
+	snprintf(params, sizeof(params), "%s", variant->params);
+	memset(params + strlen(params), 'y', variant->more);
 
-	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
-		start_over();
-		ret = xfd_module_load(module, wrong[i].params);
-		ksft_test_result(ret == -EINVAL && logged(ERR, line) && !loaded(XFD_MODULE),
-				 "%s is refused: EINVAL\n", wrong[i].what);
-	}
+	start_over();
+	TEST_ASSERT_EQ(xfd_module_load(module, params), -EINVAL);
+	TEST_ASSERT(logged(XFD_KMSG_ERR, line), "the log does not say \"%s\"", line);
+	TEST_ASSERT(!loaded(XFD_MODULE), "it is there nevertheless");
 }
 
-static void test_other_provider(const char *other)
+/* A second provider of the hooks: EBUSY, and who was first goes on. */
+XFD_FIXTURE_EMPTY(second);
+
+static const char busy[] = "another module switches XFD for KVM: unload that first";
+
+TEST_F_TIMEOUT(second, provider, TIMEOUT)
 {
-	static const char line[] = "another module switches XFD for KVM: unload that first";
-	bool ok;
+	const char *other = options[OTHER_MODULE].value;
 
-	if (!other) {
-		ksft_test_result_skip("a second provider is refused (no -o)\n");
-		ksft_test_result_skip("so is the first after the second (no -o)\n");
-		return;
-	}
-
+	if (!other)
+		SKIP(return, "no --other");
 	start_over();
-	ok = !xfd_module_load(module, "");
-	ok &= xfd_module_load(other, "") == -EBUSY && logged(ERR, line) && !loaded(OTHER);
-	/* Who was first goes on. */
-	ok &= new_vm_attached() && !xfd_module_unload(XFD_MODULE);
-	ksft_test_result(ok, "a second provider is refused: EBUSY\n");
-
-	start_over();
-	ok = !xfd_module_load(other, "");
-	ok &= xfd_module_load(module, "") == -EBUSY && logged(ERR, line) && !loaded(XFD_MODULE);
-	ok &= new_vm_attached() && !xfd_module_unload(OTHER);
-	ok &= !xfd_module_load(module, "") && !xfd_module_unload(XFD_MODULE);
-	ksft_test_result(ok, "so is the first after the second, until that is gone\n");
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), 0);
+	TEST_ASSERT_EQ(xfd_module_load(other, ""), -EBUSY);
+	TEST_ASSERT(logged(XFD_KMSG_ERR, busy), "the log does not say \"%s\"", busy);
+	TEST_ASSERT(!loaded(OTHER), "it is there nevertheless");
+	TEST_ASSERT(new_vm_attached(), "the first does not go on");
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), 0);
 }
 
-static void test_vms_pin_module(void)
+/* The first after the second, until that is gone. */
+TEST_F_TIMEOUT(second, other_way_round, TIMEOUT)
+{
+	const char *other = options[OTHER_MODULE].value;
+
+	if (!other)
+		SKIP(return, "no --other");
+	start_over();
+	TEST_ASSERT_EQ(xfd_module_load(other, ""), 0);
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), -EBUSY);
+	TEST_ASSERT(logged(XFD_KMSG_ERR, busy), "the log does not say \"%s\"", busy);
+	TEST_ASSERT(!loaded(XFD_MODULE), "it is there nevertheless");
+	TEST_ASSERT(new_vm_attached(), "the first does not go on");
+	TEST_ASSERT_EQ(xfd_module_unload(OTHER), 0);
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), 0);
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), 0);
+}
+
+/* Who holds the module. */
+XFD_FIXTURE_EMPTY(vm);
+
+TEST_F_TIMEOUT(vm, older_does_not_pin, TIMEOUT)
+{
+	struct kvm_vm *vm;
+
+	start_over();
+	vm = vm_create(1);
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), 0);
+	TEST_ASSERT_EQ(xfd_module_refs(XFD_MODULE), 0);
+	TEST_ASSERT(!xfd_vm_attached(vm->fd), "it is attached");
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), 0);
+	kvm_vm_free(vm);
+}
+
+/* EWOULDBLOCK for as long as it lives; one that is older does not change that. */
+TEST_F_TIMEOUT(vm, younger_pins, TIMEOUT)
 {
 	struct kvm_vm *older, *vm;
 
 	start_over();
 	older = vm_create(1);
-	ksft_test_result(!xfd_module_load(module, "") && !xfd_module_refs(XFD_MODULE) &&
-			 !xfd_vm_attached(older->fd) && !xfd_module_unload(XFD_MODULE),
-			 "a VM older than the module does not pin it\n");
-
-	start_over();
-	xfd_module_load(module, "");
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), 0);
 	vm = vm_create(1);
-	ksft_test_result(xfd_vm_attached(vm->fd) && xfd_module_refs(XFD_MODULE) == 1 &&
-			 xfd_module_unload(XFD_MODULE) == -EWOULDBLOCK && loaded(XFD_MODULE),
-			 "a VM younger than the module pins it: EWOULDBLOCK\n");
-
+	TEST_ASSERT(xfd_vm_attached(vm->fd), "it is not attached");
+	TEST_ASSERT_EQ(xfd_module_refs(XFD_MODULE), 1);
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), -EWOULDBLOCK);
+	TEST_ASSERT(loaded(XFD_MODULE), "it is gone");
 	kvm_vm_free(vm);
-	ksft_test_result(!xfd_module_refs(XFD_MODULE) && !xfd_module_unload(XFD_MODULE),
-			 "... for as long as it lives\n");
+	TEST_ASSERT_EQ(xfd_module_refs(XFD_MODULE), 0);
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), 0);
 	kvm_vm_free(older);
+}
+
+/* What --refused is for. */
+XFD_FIXTURE_EMPTY(module);
+
+TEST_F_TIMEOUT(module, refused, TIMEOUT)
+{
+	int error = errno_by_name(options[REFUSED].value);
+	/* That a symbol is missing is the module loader's to say. */
+	int level = error == ENOENT ? XFD_KMSG_WARNING : XFD_KMSG_ERR;
+	const char *text = options[SAYS].value ?: "";
+
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), -error);
+	TEST_ASSERT(!loaded(XFD_MODULE), "it is there nevertheless");
+	TEST_ASSERT(logged(level, text), "the log does not say \"%s\"", text);
+}
+
+static void require_readable(const char *path)
+{
+	if (access(path, R_OK))
+		ksft_exit_fail_msg("%s: %s\n", path, strerror(errno));
 }
 
 int main(int argc, char *argv[])
 {
-	const char *other = NULL, *line = "";
-	int opt, error = 0, ret;
+	static const char * const others[] = { "strategy", "parameter", "wrong", "second", "vm" };
+	int i;
 
-	while ((opt = getopt(argc, argv, "m:o:e:l:")) != -1) {
-		switch (opt) {
-		case 'm':
-			module = optarg;
-			break;
-		case 'o':
-			other = optarg;
-			break;
-		case 'e':
-			error = errno_by_name(optarg);
-			break;
-		case 'l':
-			line = optarg;
-			break;
-		default:
-			ksft_exit_fail_msg("usage: %s [-m MODULE] [-o OTHER] [-e ERRNO -l LINE]\n",
-					   argv[0]);
-		}
-	}
-
+	argc = xfd_begin(argc, argv, options);
+	if (options[MODULE].value)
+		module = options[MODULE].value;
+	require_readable(module);
+	if (options[OTHER_MODULE].value)
+		require_readable(options[OTHER_MODULE].value);
 	kmsg = xfd_kmsg_open();
 	if (kmsg < 0)
 		ksft_exit_fail_msg("/dev/kmsg: %s\n", strerror(errno));
-	if (access(module, R_OK) || (other && access(other, R_OK)))
-		ksft_exit_fail_msg("%s: %s\n", access(module, R_OK) ? module : other,
-				   strerror(errno));
 
-	ksft_print_header();
-
-	if (error) {
-		ksft_set_plan(1);
-		ret = xfd_module_load(module, "");
-		/* That a symbol is missing is the module loader's to say. */
-		ksft_test_result(ret == -error && !loaded(XFD_MODULE) &&
-				 logged(error == ENOENT ? WARNING : ERR, line),
-				 "the module is refused: %s, \"%s\"\n",
-				 strerror(-ret), line);
-		ksft_finished();
+	if (options[REFUSED].value) {
+		errno_by_name(options[REFUSED].value);
+		for (i = 0; i < ARRAY_SIZE(others); i++)
+			xfd_leave_out_fixture(others[i]);
+	} else {
+		xfd_leave_out_fixture("module");
 	}
-
-	ksft_set_plan(22);
-	test_strategies();
-	test_wrong_strategies();
-	test_other_provider(other);
-	test_vms_pin_module();
-	ksft_finished();
+	return xfd_run_tests(argc, argv);
 }

@@ -9,8 +9,8 @@
  * the same assertions pass on stock, so that images are interchangeable with
  * stock's in both directions.
  *
- *	plain.<state>.*		a vCPU in each state
- *	xstate.<state>.*	the same, with the capability, which only attached VMs have
+ *	vcpu.<state>.*		a vCPU in each state
+ *	vcpu.<state>_xstate.*	the same, with the capability, which only attached VMs have
  *	vm.*			the others
  */
 #include <errno.h>
@@ -144,6 +144,34 @@ static void recreate(struct machine *m)
 }
 
 /*
+ * A vCPU in each of the states, in a VM without the capability and with it.
+ */
+FIXTURE(vcpu) {
+};
+
+FIXTURE_VARIANT(vcpu) {
+	enum xfd_state state;
+	bool xstate;
+};
+
+FIXTURE_VARIANT_ADD(vcpu, armed) { XFD_ARMED, false };
+FIXTURE_VARIANT_ADD(vcpu, live) { XFD_LIVE, false };
+FIXTURE_VARIANT_ADD(vcpu, dormant) { XFD_DORMANT, false };
+FIXTURE_VARIANT_ADD(vcpu, pending) { XFD_PENDING, false };
+FIXTURE_VARIANT_ADD(vcpu, armed_xstate) { XFD_ARMED, true };
+FIXTURE_VARIANT_ADD(vcpu, live_xstate) { XFD_LIVE, true };
+FIXTURE_VARIANT_ADD(vcpu, dormant_xstate) { XFD_DORMANT, true };
+FIXTURE_VARIANT_ADD(vcpu, pending_xstate) { XFD_PENDING, true };
+
+FIXTURE_SETUP(vcpu)
+{
+}
+
+FIXTURE_TEARDOWN(vcpu)
+{
+}
+
+/*
  * Save a vCPU that is in one of the states, and restore it.
  */
 enum order { MSRS_FIRST, XSAVE_FIRST };
@@ -155,91 +183,89 @@ enum image {
 	FOREIGN,
 };
 
-struct restore_case {
-	enum image image;
-	enum target target;
-	enum order order;
-	enum xfd_state state;
-	bool xstate;
-};
-
-static void set(struct machine *m, const struct restore_case *c, struct kvm_xsave *image, u64 tiles)
+static void set(struct machine *m, enum order which, enum xfd_state state,
+		struct kvm_xsave *image, u64 tiles)
 {
-	if (c->order == MSRS_FIRST)
-		set_msrs(m, &states[c->state]);
+	if (which == MSRS_FIRST)
+		set_msrs(m, &states[state]);
 	set_xsave(m, image, tiles);
-	if (c->order == XSAVE_FIRST)
-		set_msrs(m, &states[c->state]);
+	if (which == XSAVE_FIRST)
+		set_msrs(m, &states[state]);
 	check_msrs(m);
 	free(get_xsave(m));
 }
 
-static void restore(const struct restore_case *c)
+static void restore(enum image kind, enum target where, enum order which,
+		    enum xfd_state state, bool xstate)
 {
 	struct kvm_xsave *image;
 	struct machine m;
 	u64 tiles;
 
-	create(&m, c->state, c->xstate);
+	create(&m, state, xstate);
 	run(&m);
 	tiles = xfd_model_get_xsave(&m.model, &m.rules);
 	image = get_xsave(&m);
-	if (c->image == FOREIGN) {
+	if (kind == FOREIGN) {
 		tiles = 2;
 		xfd_image_put_tiles(image, tiles, 1);
 	}
-	if (c->target == NEW_VM)
+	if (where == NEW_VM)
 		recreate(&m);
 
-	set(&m, c, image, tiles);
+	set(&m, which, state, image, tiles);
 	run(&m);
 	run(&m);
 	/* Once more, and once is not enough. */
-	set(&m, c, image, tiles);
-	set(&m, c, image, tiles);
+	set(&m, which, state, image, tiles);
+	set(&m, which, state, image, tiles);
 	run(&m);
 
 	free(image);
 	kvm_vm_free(m.vm);
 }
 
-/* KVM_SET_MSRS over tiles in use: xfd_hole_set_msrs. */
-static bool oopses_stock(const struct restore_case *c)
+TEST_F_TIMEOUT(vcpu, restore_own_same_vcpu_msrs_first, TIMEOUT)
 {
-	return c->image == FOREIGN && c->order == XSAVE_FIRST && c->target == NEW_VM &&
-	       states[c->state].xfd;
+	restore(OWN, SAME_VCPU, MSRS_FIRST, variant->state, variant->xstate);
 }
 
-/* The states of a vCPU, without the capability and with it. */
-XFD_FIXTURE_EMPTY(plain);
-XFD_FIXTURE_STATES(plain);
-
-XFD_FIXTURE_EMPTY(xstate);
-XFD_FIXTURE_STATES(xstate);
-
-#define RESTORE_TEST(name, image, target, order)					\
-TEST_F_TIMEOUT(plain, restore_##name, TIMEOUT)						\
-{											\
-	const struct restore_case c = { image, target, order, variant->state };	\
-											\
-	if (xfd_expect == XFD_STOCK && oopses_stock(&c))				\
-		SKIP(return, "KVM_SET_MSRS over tiles in use: see xfd_hole_set_msrs");	\
-	restore(&c);									\
-}											\
-											\
-TEST_F_TIMEOUT(xstate, restore_##name, TIMEOUT)						\
-{											\
-	restore(&(struct restore_case){ image, target, order, variant->state, true });	\
+TEST_F_TIMEOUT(vcpu, restore_own_same_vcpu_xsave_first, TIMEOUT)
+{
+	restore(OWN, SAME_VCPU, XSAVE_FIRST, variant->state, variant->xstate);
 }
 
-RESTORE_TEST(own_same_vcpu_msrs_first, OWN, SAME_VCPU, MSRS_FIRST);
-RESTORE_TEST(own_same_vcpu_xsave_first, OWN, SAME_VCPU, XSAVE_FIRST);
-RESTORE_TEST(own_new_vm_msrs_first, OWN, NEW_VM, MSRS_FIRST);
-RESTORE_TEST(own_new_vm_xsave_first, OWN, NEW_VM, XSAVE_FIRST);
-RESTORE_TEST(foreign_same_vcpu_msrs_first, FOREIGN, SAME_VCPU, MSRS_FIRST);
-RESTORE_TEST(foreign_same_vcpu_xsave_first, FOREIGN, SAME_VCPU, XSAVE_FIRST);
-RESTORE_TEST(foreign_new_vm_msrs_first, FOREIGN, NEW_VM, MSRS_FIRST);
-RESTORE_TEST(foreign_new_vm_xsave_first, FOREIGN, NEW_VM, XSAVE_FIRST);
+TEST_F_TIMEOUT(vcpu, restore_own_new_vm_msrs_first, TIMEOUT)
+{
+	restore(OWN, NEW_VM, MSRS_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_own_new_vm_xsave_first, TIMEOUT)
+{
+	restore(OWN, NEW_VM, XSAVE_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_same_vcpu_msrs_first, TIMEOUT)
+{
+	restore(FOREIGN, SAME_VCPU, MSRS_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_same_vcpu_xsave_first, TIMEOUT)
+{
+	restore(FOREIGN, SAME_VCPU, XSAVE_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_new_vm_msrs_first, TIMEOUT)
+{
+	restore(FOREIGN, NEW_VM, MSRS_FIRST, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, restore_foreign_new_vm_xsave_first, TIMEOUT)
+{
+	if (xfd_expect == XFD_STOCK && xfd_state_xfd(variant->state))
+		SKIP(return, "KVM_SET_MSRS over tiles in use: see xfd_hole_set_msrs");
+	restore(FOREIGN, NEW_VM, XSAVE_FIRST, variant->state, variant->xstate);
+}
 
 /*
  * KVM_SET_XSAVE that fails leaves the vCPU as it was.
@@ -288,7 +314,7 @@ static void fail_at_bits(struct machine *m, struct kvm_xsave *image, void *field
 	}
 }
 
-static void failed_set_xsave(enum xfd_state state, bool xstate)
+TEST_F_TIMEOUT(vcpu, failed_set_xsave, TIMEOUT)
 {
 	static const u64 needs_mxcsr[] = {
 		XFEATURE_MASK_FP, XFEATURE_MASK_SSE, XFEATURE_MASK_YMM,
@@ -301,7 +327,7 @@ static void failed_set_xsave(enum xfd_state state, bool xstate)
 	u8 *end;
 	int i;
 
-	create(&m, state, xstate);
+	create(&m, variant->state, variant->xstate);
 	run(&m);
 	size = xfd_image_size(m.vm);
 
@@ -343,16 +369,6 @@ static void failed_set_xsave(enum xfd_state state, bool xstate)
 	set_xsave(&m, image, 2);
 	run(&m);
 	kvm_vm_free(m.vm);
-}
-
-TEST_F_TIMEOUT(plain, failed_set_xsave, TIMEOUT)
-{
-	failed_set_xsave(variant->state, false);
-}
-
-TEST_F_TIMEOUT(xstate, failed_set_xsave, TIMEOUT)
-{
-	failed_set_xsave(variant->state, true);
 }
 
 /*
@@ -609,9 +625,7 @@ TEST_F_TIMEOUT(vm, before_cpuid, TIMEOUT)
 	before_cpuid(false);
 }
 
-XFD_FIXTURE_EMPTY(xstate_vm);
-
-TEST_F_TIMEOUT(xstate_vm, before_cpuid, TIMEOUT)
+TEST_F_TIMEOUT(vm, before_cpuid_xstate, TIMEOUT)
 {
 	before_cpuid(true);
 }
@@ -621,8 +635,11 @@ int main(int argc, char *argv[])
 	argc = xfd_begin(argc, argv, NULL);
 	xfd_require_amx();
 	if (xfd_expect != XFD_ATTACHED) {
-		xfd_leave_out_fixture("xstate");
-		xfd_leave_out_fixture("xstate_vm");
+		xfd_leave_out("-V", "armed_xstate");
+		xfd_leave_out("-V", "live_xstate");
+		xfd_leave_out("-V", "dormant_xstate");
+		xfd_leave_out("-V", "pending_xstate");
+		xfd_leave_out("-T", "before_cpuid_xstate");
 	}
 	return xfd_run_tests(argc, argv);
 }

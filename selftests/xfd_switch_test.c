@@ -8,7 +8,7 @@
  * Most tests are "event.<state>.<event>".  The guest enters the state, and then,
  * some rounds, meets the event and checks itself.
  *
- * States: see xfd_state.h.
+ * States: see lib/state.h.
  *
  * Events:
  *	vmcall		exits that the kernel handles
@@ -280,23 +280,27 @@ static struct control *prepare_vcpu(struct kvm_vcpu *vcpu, u64 nr, enum xfd_stat
 /*
  * One vCPU, in one state.
  */
-FIXTURE(event) {
+struct run {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpu;
 	struct control *c;
 	struct actor actor;
 };
 
+FIXTURE(event) {
+	struct run run;
+};
+
 XFD_FIXTURE_STATES(event);
 
-static void setup(FIXTURE_DATA(event) *self, enum xfd_state state)
+static void setup(struct run *r, enum xfd_state state)
 {
-	self->vm = vm_create_with_one_vcpu(&self->vcpu, guest_main);
-	xfd_vm_expect(self->vm, xfd_expect);
-	self->c = prepare_vcpu(self->vcpu, 0, state);
-	self->c->rounds = ROUNDS;
-	self->actor = (struct actor){
-		.c = self->c,
+	r->vm = vm_create_with_one_vcpu(&r->vcpu, guest_main);
+	xfd_vm_expect(r->vm, xfd_expect);
+	r->c = prepare_vcpu(r->vcpu, 0, state);
+	r->c->rounds = ROUNDS;
+	r->actor = (struct actor){
+		.c = r->c,
 		.vcpu_thread = pthread_self(),
 		.cpus = { xfd_cpu(0), xfd_cpu(1) },
 	};
@@ -305,46 +309,46 @@ static void setup(FIXTURE_DATA(event) *self, enum xfd_state state)
 
 FIXTURE_SETUP(event)
 {
-	setup(self, variant->state);
+	setup(&self->run, variant->state);
 }
 
 FIXTURE_TEARDOWN(event)
 {
-	kvm_vm_free(self->vm);
+	kvm_vm_free(self->run.vm);
 }
 
-static void run(FIXTURE_DATA(event) *self, enum event event)
+static void run(struct run *r, enum event event)
 {
-	self->c->event = event;
-	pin_self_to_cpu(self->actor.cpus[0]);
-	run_to_the_end(self->vcpu, self->c, &self->actor);
+	r->c->event = event;
+	pin_self_to_cpu(r->actor.cpus[0]);
+	run_to_the_end(r->vcpu, r->c, &r->actor);
 }
 
 /* With a thread that makes it happen. */
-static void run_with_actor(FIXTURE_DATA(event) *self, enum event event)
+static void run_with_actor(struct run *r, enum event event)
 {
 	/* The actor looks at it; and it would inherit the affinity. */
-	self->c->event = event;
-	TEST_ASSERT(!pthread_create(&self->actor.thread, NULL, actor_fn, &self->actor),
+	r->c->event = event;
+	TEST_ASSERT(!pthread_create(&r->actor.thread, NULL, actor_fn, &r->actor),
 		    "pthread_create()");
-	run(self, event);
-	pthread_join(self->actor.thread, NULL);
+	run(r, event);
+	pthread_join(r->actor.thread, NULL);
 }
 
-static void run_with_neighbour(FIXTURE_DATA(event) *self, enum event event)
+static void run_with_neighbour(struct run *r, enum event event)
 {
 	struct xfd_neighbour neighbour = {
-		.cpu = self->actor.cpus[0],
+		.cpu = r->actor.cpus[0],
 		.amx = event == PREEMPT_AMX,
 		.seed = 200,
-		.progress = &self->c->progress,
+		.progress = &r->c->progress,
 	};
 	long switches;
 
-	pin_self_to_cpu(self->actor.cpus[0]);
+	pin_self_to_cpu(r->actor.cpus[0]);
 	xfd_neighbour_start(&neighbour);
 	switches = xfd_involuntary_switches();
-	run(self, event);
+	run(r, event);
 	switches = xfd_involuntary_switches() - switches;
 	xfd_neighbour_stop(&neighbour);
 	TEST_ASSERT(switches > 0, "the vCPU was never preempted");
@@ -352,62 +356,62 @@ static void run_with_neighbour(FIXTURE_DATA(event) *self, enum event event)
 
 TEST_F_TIMEOUT(event, vmcall, TIMEOUT)
 {
-	run(self, VMCALL);
+	run(&self->run, VMCALL);
 }
 
 TEST_F_TIMEOUT(event, userspace, TIMEOUT)
 {
-	run(self, USERSPACE);
+	run(&self->run, USERSPACE);
 }
 
 TEST_F_TIMEOUT(event, set_msrs, TIMEOUT)
 {
-	run(self, SET_MSRS);
+	run(&self->run, SET_MSRS);
 }
 
 TEST_F_TIMEOUT(event, get_xsave, TIMEOUT)
 {
-	run(self, GET_XSAVE);
+	run(&self->run, GET_XSAVE);
 }
 
 TEST_F_TIMEOUT(event, signal, TIMEOUT)
 {
-	run_with_actor(self, SIGNAL);
-	TEST_ASSERT(self->actor.eintr >= ROUNDS, "KVM_RUN was interrupted %lu times",
-		    self->actor.eintr);
+	run_with_actor(&self->run, SIGNAL);
+	TEST_ASSERT(self->run.actor.eintr >= ROUNDS, "KVM_RUN was interrupted %lu times",
+		    self->run.actor.eintr);
 }
 
 TEST_F_TIMEOUT(event, preempt_amx, TIMEOUT)
 {
-	run_with_neighbour(self, PREEMPT_AMX);
+	run_with_neighbour(&self->run, PREEMPT_AMX);
 }
 
 TEST_F_TIMEOUT(event, preempt_plain, TIMEOUT)
 {
-	run_with_neighbour(self, PREEMPT_PLAIN);
+	run_with_neighbour(&self->run, PREEMPT_PLAIN);
 }
 
 TEST_F_TIMEOUT(event, migrate, TIMEOUT)
 {
-	if (self->actor.cpus[1] < 0)
+	if (self->run.actor.cpus[1] < 0)
 		SKIP(return, "one CPU");
-	run_with_actor(self, MIGRATE);
-	TEST_ASSERT_EQ(sched_getcpu(), self->actor.cpus[ROUNDS & 1]);
+	run_with_actor(&self->run, MIGRATE);
+	TEST_ASSERT_EQ(sched_getcpu(), self->run.actor.cpus[ROUNDS & 1]);
 }
 
 TEST_F_TIMEOUT(event, host_first_use, TIMEOUT)
 {
-	run_with_actor(self, HOST_FIRST_USE);
+	run_with_actor(&self->run, HOST_FIRST_USE);
 }
 
 TEST_F_TIMEOUT(event, host_no_permission, TIMEOUT)
 {
-	run_with_actor(self, HOST_NO_PERMISSION);
+	run_with_actor(&self->run, HOST_NO_PERMISSION);
 }
 
 /* The image that KVM returns of a dormant guest has no tiles to set: not that one. */
 FIXTURE(image) {
-	FIXTURE_DATA(event) event;
+	struct run run;
 };
 
 FIXTURE_VARIANT(image) {
@@ -420,17 +424,17 @@ FIXTURE_VARIANT_ADD(image, pending) { .state = XFD_PENDING };
 
 FIXTURE_SETUP(image)
 {
-	setup(&self->event, variant->state);
+	setup(&self->run, variant->state);
 }
 
 FIXTURE_TEARDOWN(image)
 {
-	kvm_vm_free(self->event.vm);
+	kvm_vm_free(self->run.vm);
 }
 
 TEST_F_TIMEOUT(image, set_xsave, TIMEOUT)
 {
-	run(&self->event, SET_XSAVE);
+	run(&self->run, SET_XSAVE);
 }
 
 /*

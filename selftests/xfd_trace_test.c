@@ -6,31 +6,29 @@
  * again, they are the same, with the same values and between the same VM-exits and
  * VM-entries.
  *
- *   xfd_trace_test [-m MODULE] [NAME]
+ * What is expected was read off Linux 7.3.4 and is written down below.  Tests:
  *
- * What is expected was read off Linux 7.3.4 and is written down below.  Without -m
- * only the kernel is tested that this runs on.  With it, also
+ *	alone.<name>.traced		the kernel that this runs on
  *
- *	older.<strategy>.<name>		the VM is older than the module
- *	attached.<strategy>.<name>	the VM is attached, and its guest one whose VMs
+ * and with --module also
+ *
+ *	older.<name>.<strategy>		the VM is older than the module
+ *	attached.<name>.<strategy>	the VM is attached, and its guest one whose VMs
  *					are all treated alike: it has never set either
  *					MSR, or has no XFD
- *
- * A name runs only that subtest.
  */
-#include <getopt.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
+#include <errno.h>
 
-#include "xfd_host.h"
-#include "xfd_module.h"
+#include "lib/harness.h"
+#include "lib/xfd.h"
 
-#define TRACEFS		"/sys/kernel/tracing"
-#define INSTANCE	TRACEFS "/instances/xfd_trace_test"
 #define TIMEOUT		60
 #define MAX_TRIES	5
 
-static const char *module;
+static struct xfd_option options[] = {
+	{ "module", "PATH", "xfd_switch.ko, to be loaded" },
+	{}
+};
 
 static struct control {
 	/* Written by xfd_neighbour. */
@@ -177,10 +175,8 @@ static void run_ioctls(struct kvm_vcpu *vcpu)
 {
 	u64 xfd = vcpu_get_msr(vcpu, MSR_IA32_XFD);
 	u64 xfd_err = vcpu_get_msr(vcpu, MSR_IA32_XFD_ERR);
-	struct kvm_xsave *xsave = calloc(1, vm_check_cap(vcpu->vm, KVM_CAP_XSAVE2));
+	struct kvm_xsave *xsave = xfd_image_get(vcpu);
 
-	TEST_ASSERT(xsave, "out of memory");
-	vcpu_xsave2_get(vcpu, xsave);
 	vcpu_xsave_set(vcpu, xsave);
 	vcpu_set_msr(vcpu, MSR_IA32_XFD_ERR, xfd_err);
 	vcpu_set_msr(vcpu, MSR_IA32_XFD, xfd);
@@ -198,186 +194,118 @@ static void run_preempted(struct kvm_vcpu *vcpu)
 }
 
 /*
- * A trace is a string of words:
- *
- *	>		VM-entry
- *	<REASON		VM-exit
- *	R4:v R5:v	RDMSR of XFD (1C4H) and of XFD_ERR (1C5H), and what it returned
- *	W4:v W5:v	WRMSR
- *
  * The VMM's thread has XFD[18]=1 while it has not used tiles itself, and a guest
- * has XFD=0 before it writes it: hence the writes at the ends.
+ * has XFD=0 before it writes it: hence the writes at the ends.  See lib/trace.h.
  */
 #define XFD_SET		"40000"
 
 struct scenario {
-	const char *name;
 	void (*guest)(void);
 	void (*run)(struct kvm_vcpu *vcpu);
 	const char *want;
 	bool without_xfd;
 	/* The VMM uses tiles itself. */
 	bool host_amx;
-	/* Attached VMs are not treated differently. */
-	bool attached_too;
 	/* May have exits for interrupts, and must have been preempted. */
 	bool preempted;
 };
 
-static const struct scenario scenarios[] = {
-	{
-		.name = "never",
-		.guest = guest_vmcalls,
-		.run = run_once,
-		.attached_too = true,
-		.want = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
-	}, {
-		.name = "never_host_amx",
-		.guest = guest_vmcalls,
-		.run = run_once,
-		.host_amx = true,
-		.attached_too = true,
-		.want = "> <VMCALL > <VMCALL > <IO_INSTRUCTION",
-	}, {
-		.name = "without_xfd",
-		.guest = guest_without_xfd,
-		.run = run_once,
-		.without_xfd = true,
-		.host_amx = true,
-		.attached_too = true,
-		.want = "> <MSR_READ > <MSR_READ > <MSR_WRITE > <MSR_WRITE > <VMCALL > <IO_INSTRUCTION",
-	}, {
-		.name = "arming",
-		.guest = guest_arming,
-		.run = run_once,
-		.want = "W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET " > <VMCALL R4:0 "
-			"> <VMCALL R4:" XFD_SET " > <IO_INSTRUCTION R4:" XFD_SET,
-	}, {
-		.name = "armed",
-		.guest = guest_armed,
-		.run = run_once,
-		.want = "> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET
-			" > <IO_INSTRUCTION R4:" XFD_SET,
-	}, {
-		.name = "live",
-		.guest = guest_live,
-		.run = run_once,
-		.want = "W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
-	}, {
-		.name = "live_userspace",
-		.guest = guest_live,
-		.run = run_twice,
-		.want = "W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET
-			" W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
-	}, {
-		.name = "live_interrupted",
-		.guest = guest_live,
-		.run = run_interrupted,
-		.want = "W4:0 W4:" XFD_SET,
-	}, {
-		.name = "live_preempted",
-		.guest = guest_spinning,
-		.run = run_preempted,
-		.preempted = true,
-		.want = "W4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
-	}, {
-		.name = "live_ioctls",
-		.guest = guest_live,
-		.run = run_ioctls,
-		.want = "",
-	}, {
-		.name = "dormant",
-		.guest = guest_dormant,
-		.run = run_once,
-		.want = "> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET
-			" > <IO_INSTRUCTION R4:" XFD_SET,
-	}, {
-		.name = "pending",
-		.guest = guest_pending,
-		.run = run_once,
-		.want = "W5:" XFD_SET " > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
-			" > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
-			" > <IO_INSTRUCTION R4:" XFD_SET " W5:0",
-	}, {
-		.name = "pending_ioctls",
-		.guest = guest_pending,
-		.run = run_ioctls,
-		.want = "",
-	}, {
-		.name = "nm",
-		.guest = guest_nm,
-		.run = run_once,
-		.want = "> <EXCEPTION_NMI R4:" XFD_SET " R5:" XFD_SET " W5:0 W5:" XFD_SET
-			" > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
-			" > <MSR_WRITE R4:" XFD_SET " W5:0 > <VMCALL R4:" XFD_SET
-			" > <IO_INSTRUCTION R4:" XFD_SET,
-	},
+static const struct scenario never = {
+	.guest = guest_vmcalls,
+	.run = run_once,
+	.want = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
-static void write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
+static const struct scenario never_host_amx = {
+	.guest = guest_vmcalls,
+	.run = run_once,
+	.host_amx = true,
+	.want = "> <VMCALL > <VMCALL > <IO_INSTRUCTION",
+};
 
-	TEST_ASSERT(fd >= 0, "cannot open %s, errno = %d", path, errno);
-	TEST_ASSERT(write(fd, text, strlen(text)) == strlen(text),
-		    "cannot write '%s' to %s, errno = %d", text, path, errno);
-	close(fd);
-}
+static const struct scenario without_xfd = {
+	.guest = guest_without_xfd,
+	.run = run_once,
+	.without_xfd = true,
+	.host_amx = true,
+	.want = "> <MSR_READ > <MSR_READ > <MSR_WRITE > <MSR_WRITE > <VMCALL > <IO_INSTRUCTION",
+};
 
-/* An instance of our own, with nothing in it but what this thread does. */
-static void trace_setup(void)
-{
-	static const char filter[] = "msr == 0x1c4 || msr == 0x1c5";
-	char tid[32];
+static const struct scenario arming = {
+	.guest = guest_arming,
+	.run = run_once,
+	.want = "W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET " > <VMCALL R4:0 > <VMCALL R4:" XFD_SET
+		" > <IO_INSTRUCTION R4:" XFD_SET,
+};
 
-	if (access(TRACEFS "/instances", F_OK))
-		mount("tracefs", TRACEFS, "tracefs", 0, NULL);
-	TEST_ASSERT(!mkdir(INSTANCE, 0755) || errno == EEXIST, "cannot make " INSTANCE);
-	write_to(INSTANCE "/tracing_on", "0");
-	snprintf(tid, sizeof(tid), "%ld", syscall(SYS_gettid));
-	write_to(INSTANCE "/set_event_pid", tid);
-	write_to(INSTANCE "/events/msr/read_msr/filter", filter);
-	write_to(INSTANCE "/events/msr/write_msr/filter", filter);
-	write_to(INSTANCE "/events/msr/read_msr/enable", "1");
-	write_to(INSTANCE "/events/msr/write_msr/enable", "1");
-	write_to(INSTANCE "/events/kvm/kvm_entry/enable", "1");
-	write_to(INSTANCE "/events/kvm/kvm_exit/enable", "1");
-}
+static const struct scenario armed = {
+	.guest = guest_armed,
+	.run = run_once,
+	.want = "> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET
+		" > <IO_INSTRUCTION R4:" XFD_SET,
+};
 
-/* The events of @cpu as words; to be freed. */
-static char *trace_read(int cpu)
-{
-	char path[128], line[512], reason[64], rw, *p, *words;
-	unsigned long value;
-	unsigned int msr;
-	size_t size;
-	FILE *f, *out;
+static const struct scenario live = {
+	.guest = guest_live,
+	.run = run_once,
+	.want = "W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+};
 
-	snprintf(path, sizeof(path), INSTANCE "/per_cpu/cpu%d/trace", cpu);
-	f = fopen(path, "r");
-	out = open_memstream(&words, &size);
-	TEST_ASSERT(f && out, "cannot open %s", path);
-	while (fgets(line, sizeof(line), f)) {
-		if (line[0] == '#')
-			continue;
-		p = strstr(line, "_msr: ");
-		if (p && sscanf(p, "_msr: %x, value %lx", &msr, &value) == 2) {
-			rw = strstr(line, " read_msr: ") ? 'R' : 'W';
-			fprintf(out, "%s%c%x:%lx", ftell(out) ? " " : "", rw, msr & 0xf, value);
-			continue;
-		}
-		p = strstr(line, " reason ");
-		if (p && sscanf(p, " reason %63s", reason) == 1)
-			fprintf(out, "%s<%s", ftell(out) ? " " : "", reason);
-		else if (strstr(line, " kvm_entry: "))
-			fprintf(out, "%s>", ftell(out) ? " " : "");
-		else
-			TEST_FAIL("not an event that was asked for: %s", line);
-	}
-	fclose(f);
-	fclose(out);
-	return words;
-}
+static const struct scenario live_userspace = {
+	.guest = guest_live,
+	.run = run_twice,
+	.want = "W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET
+		" W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+};
+
+static const struct scenario live_interrupted = {
+	.guest = guest_live,
+	.run = run_interrupted,
+	.want = "W4:0 W4:" XFD_SET,
+};
+
+static const struct scenario live_preempted = {
+	.guest = guest_spinning,
+	.run = run_preempted,
+	.preempted = true,
+	.want = "W4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+};
+
+static const struct scenario live_ioctls = {
+	.guest = guest_live,
+	.run = run_ioctls,
+	.want = "",
+};
+
+static const struct scenario dormant = {
+	.guest = guest_dormant,
+	.run = run_once,
+	.want = "> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET
+		" > <IO_INSTRUCTION R4:" XFD_SET,
+};
+
+static const struct scenario pending = {
+	.guest = guest_pending,
+	.run = run_once,
+	.want = "W5:" XFD_SET " > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
+		" > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
+		" > <IO_INSTRUCTION R4:" XFD_SET " W5:0",
+};
+
+static const struct scenario pending_ioctls = {
+	.guest = guest_pending,
+	.run = run_ioctls,
+	.want = "",
+};
+
+static const struct scenario nm = {
+	.guest = guest_nm,
+	.run = run_once,
+	.want = "> <EXCEPTION_NMI R4:" XFD_SET " R5:" XFD_SET " W5:0 W5:" XFD_SET
+		" > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
+		" > <MSR_WRITE R4:" XFD_SET " W5:0 > <VMCALL R4:" XFD_SET
+		" > <IO_INSTRUCTION R4:" XFD_SET,
+};
 
 /* Takes all occurrences of @sub out; returns how many there were. */
 static int cut(char *words, const char *sub)
@@ -404,23 +332,6 @@ static void assert_trace(const struct scenario *s, char *got, const char *when)
 	TEST_ASSERT(!strcmp(got, s->want), "%s:\n  want %s\n  got  %s", when, s->want, got);
 }
 
-static void load(const char *strategy)
-{
-	char params[64];
-	int ret;
-
-	snprintf(params, sizeof(params), "strategy=%s", strategy);
-	ret = xfd_module_load(module, params);
-	TEST_ASSERT(!ret, "loading %s with %s: %s", module, params, strerror(-ret));
-}
-
-static void unload(void)
-{
-	int ret = xfd_module_unload(XFD_MODULE);
-
-	TEST_ASSERT(!ret, "unloading: %s", strerror(-ret));
-}
-
 static struct kvm_vm *create_vm(const struct scenario *s, struct kvm_vcpu **vcpu)
 {
 	struct kvm_vm *vm = vm_create_with_one_vcpu(vcpu, s->guest);
@@ -436,15 +347,14 @@ static struct kvm_vm *create_vm(const struct scenario *s, struct kvm_vcpu **vcpu
 
 static char *trace(const struct scenario *s, struct kvm_vcpu *vcpu)
 {
-	struct ucall uc;
+	char *words;
 
-	write_to(INSTANCE "/trace", "");
-	write_to(INSTANCE "/tracing_on", "1");
+	xfd_trace_begin();
 	s->run(vcpu);
-	write_to(INSTANCE "/tracing_on", "0");
-	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
-		REPORT_GUEST_ASSERT(uc);
-	return trace_read(xfd_cpu(0));
+	words = xfd_trace_end_words(xfd_cpu(0));
+	/* An assertion of the guest's that failed. */
+	xfd_vcpu_says(vcpu);
+	return words;
 }
 
 enum when {
@@ -469,12 +379,12 @@ static void check(const struct scenario *s, const char *strategy, enum when when
 
 	do {
 		if (when == VM_ATTACHED)
-			load(strategy);
+			xfd_strategy_load(options[0].value, strategy);
 		vm = create_vm(s, &vcpu);
 		if (when == MODULE_LOADED || when == MODULE_UNLOADED)
-			load(strategy);
+			xfd_strategy_load(options[0].value, strategy);
 		if (when == MODULE_UNLOADED)
-			unload();
+			xfd_strategy_unload();
 		TEST_ASSERT_EQ(xfd_vm_attached(vm->fd), when == VM_ATTACHED);
 
 		words = trace(s, vcpu);
@@ -484,52 +394,175 @@ static void check(const struct scenario *s, const char *strategy, enum when when
 		free(words);
 		kvm_vm_free(vm);
 		if (when == MODULE_LOADED || when == VM_ATTACHED)
-			unload();
+			xfd_strategy_unload();
 	} while (disturbed && ++try < MAX_TRIES);
 	TEST_ASSERT(!disturbed, "no undisturbed run in %d tries", MAX_TRIES);
 }
 
-struct subtest {
-	const struct scenario *s;
-	const char *strategy;
-	bool attached;
-};
-
-static void begin(bool host_amx)
+static void begin(const struct scenario *s)
 {
 	pin_self_to_cpu(xfd_cpu(0));
-	if (host_amx) {
+	/* If the test before died with the module loaded. */
+	if (options[0].value)
+		xfd_module_unload(XFD_MODULE);
+	if (s->host_amx) {
 		xfd_tiles_fill(&tiles, 1);
 		xfd_tiles_use(&tiles);
 		xfd_tilerelease();
 	}
-	trace_setup();
+	xfd_trace_setup(1000);
+	xfd_trace_enable_own_exits();
 }
 
-static void run_subtest(const void *arg)
-{
-	const struct subtest *t = arg;
+/* No module is loaded. */
+FIXTURE(alone) {
+};
 
-	begin(t->s->host_amx);
-	if (t->attached) {
-		check(t->s, t->strategy, VM_ATTACHED);
-	} else if (t->strategy) {
-		check(t->s, t->strategy, MODULE_LOADED);
-		check(t->s, t->strategy, MODULE_UNLOADED);
-	} else {
-		check(t->s, NULL, NO_MODULE);
-	}
+FIXTURE_VARIANT(alone) {
+	const struct scenario *scenario;
+};
+
+FIXTURE_VARIANT_ADD(alone, never) { &never };
+FIXTURE_VARIANT_ADD(alone, never_host_amx) { &never_host_amx };
+FIXTURE_VARIANT_ADD(alone, without_xfd) { &without_xfd };
+FIXTURE_VARIANT_ADD(alone, arming) { &arming };
+FIXTURE_VARIANT_ADD(alone, armed) { &armed };
+FIXTURE_VARIANT_ADD(alone, live) { &live };
+FIXTURE_VARIANT_ADD(alone, live_userspace) { &live_userspace };
+FIXTURE_VARIANT_ADD(alone, live_interrupted) { &live_interrupted };
+FIXTURE_VARIANT_ADD(alone, live_preempted) { &live_preempted };
+FIXTURE_VARIANT_ADD(alone, live_ioctls) { &live_ioctls };
+FIXTURE_VARIANT_ADD(alone, dormant) { &dormant };
+FIXTURE_VARIANT_ADD(alone, pending) { &pending };
+FIXTURE_VARIANT_ADD(alone, pending_ioctls) { &pending_ioctls };
+FIXTURE_VARIANT_ADD(alone, nm) { &nm };
+
+FIXTURE_SETUP(alone)
+{
+	begin(variant->scenario);
+}
+
+FIXTURE_TEARDOWN(alone)
+{
+	xfd_trace_remove();
+}
+
+TEST_F_TIMEOUT(alone, traced, TIMEOUT)
+{
+	check(variant->scenario, NULL, NO_MODULE);
+}
+
+/* The VM is older than the module, which is loaded, and is gone again. */
+FIXTURE(older) {
+};
+
+FIXTURE_VARIANT(older) {
+	const struct scenario *scenario;
+};
+
+FIXTURE_VARIANT_ADD(older, never) { &never };
+FIXTURE_VARIANT_ADD(older, never_host_amx) { &never_host_amx };
+FIXTURE_VARIANT_ADD(older, without_xfd) { &without_xfd };
+FIXTURE_VARIANT_ADD(older, arming) { &arming };
+FIXTURE_VARIANT_ADD(older, armed) { &armed };
+FIXTURE_VARIANT_ADD(older, live) { &live };
+FIXTURE_VARIANT_ADD(older, live_userspace) { &live_userspace };
+FIXTURE_VARIANT_ADD(older, live_interrupted) { &live_interrupted };
+FIXTURE_VARIANT_ADD(older, live_preempted) { &live_preempted };
+FIXTURE_VARIANT_ADD(older, live_ioctls) { &live_ioctls };
+FIXTURE_VARIANT_ADD(older, dormant) { &dormant };
+FIXTURE_VARIANT_ADD(older, pending) { &pending };
+FIXTURE_VARIANT_ADD(older, pending_ioctls) { &pending_ioctls };
+FIXTURE_VARIANT_ADD(older, nm) { &nm };
+
+FIXTURE_SETUP(older)
+{
+	begin(variant->scenario);
+}
+
+FIXTURE_TEARDOWN(older)
+{
+	xfd_trace_remove();
+}
+
+static void check_older(const struct scenario *s, const char *strategy)
+{
+	check(s, strategy, MODULE_LOADED);
+	check(s, strategy, MODULE_UNLOADED);
+}
+
+TEST_F_TIMEOUT(older, lazy, TIMEOUT)
+{
+	check_older(variant->scenario, "lazy");
+}
+
+TEST_F_TIMEOUT(older, xinuse, TIMEOUT)
+{
+	check_older(variant->scenario, "xinuse");
+}
+
+TEST_F_TIMEOUT(older, eager, TIMEOUT)
+{
+	check_older(variant->scenario, "eager");
+}
+
+TEST_F_TIMEOUT(older, autoload, TIMEOUT)
+{
+	check_older(variant->scenario, "autoload");
+}
+
+/* The VM is attached, and not treated differently. */
+FIXTURE(attached) {
+};
+
+FIXTURE_VARIANT(attached) {
+	const struct scenario *scenario;
+};
+
+FIXTURE_VARIANT_ADD(attached, never) { &never };
+FIXTURE_VARIANT_ADD(attached, never_host_amx) { &never_host_amx };
+FIXTURE_VARIANT_ADD(attached, without_xfd) { &without_xfd };
+
+FIXTURE_SETUP(attached)
+{
+	begin(variant->scenario);
+}
+
+FIXTURE_TEARDOWN(attached)
+{
+	xfd_trace_remove();
+}
+
+TEST_F_TIMEOUT(attached, lazy, TIMEOUT)
+{
+	check(variant->scenario, "lazy", VM_ATTACHED);
+}
+
+TEST_F_TIMEOUT(attached, xinuse, TIMEOUT)
+{
+	check(variant->scenario, "xinuse", VM_ATTACHED);
+}
+
+TEST_F_TIMEOUT(attached, eager, TIMEOUT)
+{
+	check(variant->scenario, "eager", VM_ATTACHED);
+}
+
+TEST_F_TIMEOUT(attached, autoload, TIMEOUT)
+{
+	check(variant->scenario, "autoload", VM_ATTACHED);
 }
 
 /* Userspace may set the MSRs of a vCPU whose guest has no XFD: it still has none. */
-static void set_without_xfd(const void *strategy)
+static void set_without_xfd(const char *strategy)
 {
 	static const u32 msrs[] = { MSR_IA32_XFD, MSR_IA32_XFD_ERR };
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	int i;
 
-	load(strategy);
+	xfd_module_unload(XFD_MODULE);
+	xfd_strategy_load(options[0].value, strategy);
 	vm = vm_create_with_one_vcpu(&vcpu, guest_without_xfd);
 	TEST_ASSERT(xfd_vm_attached(vm->fd), "the VM is not attached");
 	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_XFD);
@@ -540,77 +573,39 @@ static void set_without_xfd(const void *strategy)
 		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, msrs[i]), XFD_TILEDATA);
 	}
 	kvm_vm_free(vm);
-	unload();
+	xfd_strategy_unload();
 }
 
-#define MAX_TESTS	(ARRAY_SIZE(scenarios) * (1 + 2 * ARRAY_SIZE(xfd_strategies)) + \
-			 ARRAY_SIZE(xfd_strategies))
+XFD_FIXTURE_EMPTY(set_without_xfd);
 
-static struct subtest subtests[MAX_TESTS];
-static struct xfd_test tests[MAX_TESTS];
-static int nr_tests;
-
-static void add(const struct scenario *s, const char *strategy, bool attached)
+TEST_F_TIMEOUT(set_without_xfd, lazy, TIMEOUT)
 {
-	struct subtest *t = &subtests[nr_tests];
-	const char *when = attached ? "attached." : strategy ? "older." : "";
-	char *name;
-
-	*t = (struct subtest){ s, strategy, attached };
-	TEST_ASSERT(asprintf(&name, "%s%s%s%s", when, strategy ?: "", strategy ? "." : "",
-			     s->name) > 0, "out of memory");
-	tests[nr_tests++] = (struct xfd_test){ name, run_subtest, t };
+	set_without_xfd("lazy");
 }
 
-static void add_all(void)
+TEST_F_TIMEOUT(set_without_xfd, xinuse, TIMEOUT)
 {
-	const char *strategy;
-	char *name;
-	int i, j;
+	set_without_xfd("xinuse");
+}
 
-	for (j = 0; j < ARRAY_SIZE(scenarios); j++)
-		add(&scenarios[j], NULL, false);
-	for (i = 0; module && i < ARRAY_SIZE(xfd_strategies); i++) {
-		strategy = xfd_strategies[i];
-		for (j = 0; j < ARRAY_SIZE(scenarios); j++) {
-			add(&scenarios[j], strategy, false);
-			if (scenarios[j].attached_too)
-				add(&scenarios[j], strategy, true);
-		}
-		TEST_ASSERT(asprintf(&name, "attached.%s.set_without_xfd", strategy) > 0,
-			    "out of memory");
-		tests[nr_tests++] = (struct xfd_test){ name, set_without_xfd, strategy };
-	}
+TEST_F_TIMEOUT(set_without_xfd, eager, TIMEOUT)
+{
+	set_without_xfd("eager");
+}
+
+TEST_F_TIMEOUT(set_without_xfd, autoload, TIMEOUT)
+{
+	set_without_xfd("autoload");
 }
 
 int main(int argc, char *argv[])
 {
-	const char *why, *only;
-	int opt, i, code;
-
-	while ((opt = getopt(argc, argv, "m:")) != -1) {
-		if (opt != 'm')
-			ksft_exit_fail_msg("usage: %s [-m MODULE] [NAME]\n", argv[0]);
-		module = optarg;
+	argc = xfd_begin(argc, argv, options);
+	xfd_require_amx();
+	if (!options[0].value) {
+		xfd_leave_out_fixture("older");
+		xfd_leave_out_fixture("attached");
+		xfd_leave_out_fixture("set_without_xfd");
 	}
-	only = argv[optind];
-
-	ksft_print_header();
-	why = xfd_require_amx();
-	if (why)
-		ksft_exit_skip("%s\n", why);
-
-	add_all();
-	ksft_set_plan(only ? 1 : nr_tests);
-	for (i = 0; i < nr_tests; i++) {
-		if (only && strcmp(only, tests[i].name))
-			continue;
-		/* If the test before died with the module loaded. */
-		if (module)
-			xfd_module_unload(XFD_MODULE);
-		code = xfd_run_one(&tests[i], TIMEOUT);
-		xfd_report(&tests[i], code);
-	}
-	rmdir(INSTANCE);
-	ksft_finished();
+	return xfd_run_tests(argc, argv);
 }

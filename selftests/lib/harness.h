@@ -23,6 +23,8 @@
 #ifndef SELFTESTS_LIB_HARNESS_H
 #define SELFTESTS_LIB_HARNESS_H
 
+#include <assert.h>
+
 #include "kselftest_harness.h"
 
 #include "expect.h"
@@ -30,7 +32,7 @@
 #include "option.h"
 #include "state.h"
 
-/* Fixtures and variants that a program can leave out, each of which takes two arguments. */
+/* Names to leave out that a program can have. */
 #define XFD_MAX_LEFT_OUT	8
 
 static struct xfd_option xfd_common_options[] = {
@@ -40,37 +42,34 @@ static struct xfd_option xfd_common_options[] = {
 };
 
 static struct {
-	const char *opt;
+	const char *option;
 	const char *name;
 } xfd_left_out[XFD_MAX_LEFT_OUT];
+
 static int xfd_nr_left_out;
 
-/* One fixture variant of each state: "fixture.state.test" is a test's name then. */
-#define XFD_FIXTURE_STATES(fixture)						\
-	FIXTURE_VARIANT(fixture) {						\
-		enum xfd_state state;						\
-	};									\
-	FIXTURE_VARIANT_ADD(fixture, armed) { .state = XFD_ARMED };		\
-	FIXTURE_VARIANT_ADD(fixture, live) { .state = XFD_LIVE };		\
-	FIXTURE_VARIANT_ADD(fixture, dormant) { .state = XFD_DORMANT };		\
-	FIXTURE_VARIANT_ADD(fixture, pending) { .state = XFD_PENDING }
+/* One variant of a fixture for each state: its tests are "fixture.state.test" then. */
+#define XFD_FIXTURE_STATES(type)					\
+	struct _fixture_variant_##type {				\
+		enum xfd_state state;					\
+	};								\
+	FIXTURE_VARIANT_ADD(type, armed) { .state = XFD_ARMED };	\
+	FIXTURE_VARIANT_ADD(type, live) { .state = XFD_LIVE };		\
+	FIXTURE_VARIANT_ADD(type, dormant) { .state = XFD_DORMANT };	\
+	FIXTURE_VARIANT_ADD(type, pending) { .state = XFD_PENDING }
 
 /* A fixture whose tests begin and end everything by themselves. */
-#define XFD_FIXTURE_EMPTY(fixture)						\
-	FIXTURE(fixture) {							\
-	};									\
-	FIXTURE_SETUP(fixture)							\
-	{									\
-	}									\
-	FIXTURE_TEARDOWN(fixture)						\
-	{									\
-	}
+#define XFD_FIXTURE_EMPTY(type)						\
+	FIXTURE(type) { };						\
+	static_assert(!sizeof(FIXTURE_DATA(type)), "not empty");	\
+	FIXTURE_SETUP(type) { }						\
+	FIXTURE_TEARDOWN(type) { }
 
 typedef void (*xfd_test_visitor)(struct __fixture_metadata *f,
 				 struct __fixture_variant_metadata *v,
 				 struct __test_metadata *t, void *arg);
 
-static void xfd_for_each_test(xfd_test_visitor visit, void *arg)
+static void xfd_visit_tests(xfd_test_visitor visit, void *arg)
 {
 	struct __fixture_variant_metadata no_variant = { .name = "" }, *v;
 	struct __fixture_metadata *f;
@@ -125,7 +124,7 @@ static __noreturn void xfd_no_such_test(const char *option, const char *name)
 {
 	fprintf(stderr, "%s%s: no such test, fixture or variant.  For -r, there are:\n", option,
 		name);
-	xfd_for_each_test(xfd_print_name, NULL);
+	xfd_visit_tests(xfd_print_name, NULL);
 	exit(KSFT_FAIL);
 }
 
@@ -140,7 +139,7 @@ static void xfd_check_names(int argc, char *argv[])
 			continue;
 		s.name = optarg;
 		s.found = false;
-		xfd_for_each_test(xfd_match, &s);
+		xfd_visit_tests(xfd_match, &s);
 		if (!s.found)
 			xfd_no_such_test((char []){ '-', s.opt, ' ', 0 }, s.name);
 	}
@@ -168,23 +167,21 @@ static int xfd_begin(int argc, char *argv[], struct xfd_option *own)
 	return argc;
 }
 
-static inline void xfd_leave_out(const char *opt, const char *name)
+/*
+ * Of the tests that are for other kernels, or VMs, than those here: as if they did
+ * not exist, where SKIP() would say that something is missing.  @option is that of
+ * the harness: -F for a fixture, -V a variant, -T a test.
+ */
+static inline void xfd_leave_out(const char *option, const char *name)
 {
-	TEST_ASSERT(xfd_nr_left_out < XFD_MAX_LEFT_OUT, "too much left out");
-	xfd_left_out[xfd_nr_left_out].opt = opt;
+	TEST_ASSERT(xfd_nr_left_out < XFD_MAX_LEFT_OUT, "too many names left out");
+	xfd_left_out[xfd_nr_left_out].option = option;
 	xfd_left_out[xfd_nr_left_out++].name = name;
 }
 
-/* None of its tests is run, as if it was not there. */
 static inline void xfd_leave_out_fixture(const char *name)
 {
 	xfd_leave_out("-F", name);
-}
-
-/* Likewise; of each fixture that has a variant with this name. */
-static inline void xfd_leave_out_variant(const char *name)
-{
-	xfd_leave_out("-V", name);
 }
 
 typedef void (*xfd_test_fn)(struct __test_metadata *t, struct __fixture_variant_metadata *v);
@@ -251,16 +248,16 @@ static int xfd_run_tests(int argc, char *argv[])
 	TEST_ASSERT(a.argv, "out of memory");
 	a.argv[a.argc++] = argv[0];
 	for (i = 0; i < xfd_nr_left_out; i++) {
-		a.argv[a.argc++] = (char *)xfd_left_out[i].opt;
+		a.argv[a.argc++] = (char *)xfd_left_out[i].option;
 		a.argv[a.argc++] = (char *)xfd_left_out[i].name;
 	}
 	for (i = 1; i < argc; i++)
 		a.argv[a.argc++] = argv[i];
 
-	xfd_for_each_test(xfd_count, &a);
+	xfd_visit_tests(xfd_count, &a);
 	if (!a.nr_tests)
 		ksft_exit_fail_msg("none of the tests asked for is one for this kernel\n");
-	xfd_for_each_test(xfd_watch, NULL);
+	xfd_visit_tests(xfd_watch, NULL);
 	/* It goes through the arguments once more. */
 	optind = 1;
 	return test_harness_run(a.argc, a.argv);

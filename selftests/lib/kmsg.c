@@ -7,10 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/bits.h>
+
 #include "kmsg.h"
 
-#define TAINT_DIE	(1ul << 7)
-#define TAINT_WARN	(1ul << 9)
+/* As include/linux/panic.h numbers them. */
+#define TAINT_DIE	BIT(7)
+#define TAINT_WARN	BIT(9)
 
 int xfd_kmsg_open(void)
 {

@@ -84,21 +84,26 @@ static void sigill_handler(int sig)
 	siglongjmp(sigill_env, 1);
 }
 
+static bool used_without_sigill(const struct xfd_tiles *tiles)
+{
+	if (sigsetjmp(sigill_env, 1))
+		return false;
+	xfd_tiles_use(tiles);
+	return true;
+}
+
 int xfd_use_without_permission(int times)
 {
-	struct xfd_tiles *tiles = xfd_tiles_alloc();
 	struct sigaction old, new = { .sa_handler = sigill_handler };
-	volatile int i, used = 0;
+	struct xfd_tiles *tiles = xfd_tiles_alloc();
+	int i, used = 0;
 
 	sigaction(SIGILL, &new, &old);
 	xfd_tiles_fill(tiles, 1);
 	for (i = 0; i < times; i++) {
 		/* Wake up right after whatever had the CPU meanwhile. */
 		usleep(1000);
-		if (sigsetjmp(sigill_env, 1))
-			continue;
-		xfd_tiles_use(tiles);
-		used++;
+		used += used_without_sigill(tiles);
 	}
 	sigaction(SIGILL, &old, NULL);
 	free(tiles);

@@ -157,7 +157,8 @@ char *xfd_trace_end_words(int cpu)
 			continue;
 		p = strstr(line, " reason ");
 		if (is_access(line, &a))
-			fprintf(out, "%s%c%x:%lx", space, a.write ? 'W' : 'R', a.msr & 0xf, a.value);
+			fprintf(out, "%s%c%x:%lx", space, a.write ? 'W' : 'R', a.msr & 0xf,
+				a.value);
 		else if (p && sscanf(p, " reason %63s", reason) == 1)
 			fprintf(out, "%s<%s", space, reason);
 		else if (strstr(line, " kvm_entry: "))
