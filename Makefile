@@ -6,11 +6,12 @@
 LAB := build/lab/release/lab
 
 # Absent variables are empty ones; the lab knows.
-export SETUP JOBS KDIR KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
+export SETUP JOBS KDIR KERNEL KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
+export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run check check-debug upstream mutants bisect module kernel emulator boot docs clean distclean lab
+.PHONY: help run figures check check-debug check-fresh upstream mutants bisect fits module kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -22,8 +23,11 @@ help:		## This text
 	@echo "  SETUP=no           install nothing; say what is missing"
 	@echo "  JOBS=N             parallel jobs [number of CPUs]"
 	@echo "  KDIR=DIR           make module: build against this prepared kernel instead"
+	@echo "  KERNEL=SERIES      the kernel series [7.3, the only one that patches/linux is for]"
 	@echo "  KERNEL_SOURCE=FILE an archive to use instead of fetching linux-source"
 	@echo "  EMULATOR_SOURCE=FILE  an archive to use instead of fetching Bochs"
+	@echo "  RELEASE=trixie     make check-fresh: the release; KEEP=yes keeps its chroot,"
+	@echo "                     PART=lab|module|run|check makes only this there"
 	@echo "  DOWNLOADS=DIR      where downloads are kept [~/.cache/xfd_switch/downloads]"
 	@echo
 	@echo "More: $(LAB) --help"
@@ -34,11 +38,17 @@ lab:
 run: lab	## Measure every strategy in the emulated machine; print the table
 	@$(LAB) run
 
+figures: lab	## Write the figures of the last run into README.md and Documentation/
+	@$(LAB) figures
+
 check: lab	## Run all tests (KTAP); the last line counts them
 	@$(LAB) check
 
 check-debug: lab	## Run them on a debug kernel (PROVE_LOCKING, X86_DEBUG_FPU, KASAN, ...)
 	@$(LAB) check --debug
+
+check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (root only)
+	@lab/fresh.sh
 
 upstream: lab	## Run the kernel tree's own KVM selftests with and without the module
 	@$(LAB) upstream
@@ -48,6 +58,9 @@ mutants: lab	## Break each synchronisation point of the host series; a test must
 
 bisect: lab	## Build and boot the kernel after each patch of the host series
 	@$(LAB) bisect
+
+fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the host series
+	@$(LAB) fits
 
 module: lab	## Build the module (default)
 	@$(LAB) build module
@@ -71,7 +84,7 @@ docs:		## Build Documentation/ as HTML (needs sphinx-build)
 	@command -v sphinx-build >/dev/null || { \
 		echo "docs: error: sphinx-build is missing" >&2; \
 		echo "  next: apt-get install python3-sphinx" >&2; exit 1; }
-	sphinx-build -W -q -b html Documentation build/docs
+	sphinx-build -W -n -E -q --keep-going -b html Documentation build/docs
 	@echo "docs: build/docs/index.html"
 
 clean:		## Remove build/ (downloads stay)

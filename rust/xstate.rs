@@ -5,7 +5,7 @@
 
 use core::arch::{
     asm,
-    x86_64::{CpuidResult, __cpuid_count},
+    x86_64::{__cpuid_count, CpuidResult},
 };
 
 /// The components for which CPUID.(EAX=0DH,ECX=i).ECX\[2\] enumerates XFD support.

@@ -522,6 +522,6 @@ int main(int argc, char *argv[])
 	if (options[FPU_USER].value)
 		xfd_fpu_user_load(options[FPU_USER].value);
 	if (xfd_expect != XFD_ATTACHED)
-		xfd_leave_out("-V", "xstate");
+		xfd_leave_out_variant("xstate");
 	return xfd_run_tests(argc, argv);
 }

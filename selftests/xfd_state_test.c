@@ -635,10 +635,10 @@ int main(int argc, char *argv[])
 	argc = xfd_begin(argc, argv, NULL);
 	xfd_require_amx();
 	if (xfd_expect != XFD_ATTACHED) {
-		xfd_leave_out("-V", "armed_xstate");
-		xfd_leave_out("-V", "live_xstate");
-		xfd_leave_out("-V", "dormant_xstate");
-		xfd_leave_out("-V", "pending_xstate");
+		xfd_leave_out_variant("armed_xstate");
+		xfd_leave_out_variant("live_xstate");
+		xfd_leave_out_variant("dormant_xstate");
+		xfd_leave_out_variant("pending_xstate");
 		xfd_leave_out("-T", "before_cpuid_xstate");
 	}
 	return xfd_run_tests(argc, argv);

@@ -18,6 +18,7 @@ mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 stty -F /dev/ttyS1 raw -echo
 exec >/dev/ttyS1 2>&1 </dev/null
 
+# shellcheck disable=SC1091 # it lies beside this one
 . /etc/lab.sh
 
 finish() {
@@ -30,20 +31,17 @@ finish() {
 }
 
 mark begin
-for module in $(cat /lib/modules/order); do
+# modprobe takes the parameters of modules from the kernel's command line.
+while IFS=: read -r module _; do
 	# A machine without VMX is there to see what happens then.
 	if [ "$module" = kvm-intel.ko ] && ! grep -qw vmx /proc/cpuinfo; then
 		continue
 	fi
-	# As modprobe does: its parameters are those on the kernel's command line.
-	name=$(echo "${module%.ko}" | tr - _)
-	# shellcheck disable=SC2046 # parameters are words
-	if ! said=$(insmod "/lib/modules/$module" \
-		$(tr ' ' '\n' </proc/cmdline | sed -n "s/^$name\.//p") 2>&1); then
-		mark "failed insmod $module: $said"
+	if ! said=$(modprobe "${module%.ko}" 2>&1); then
+		mark "failed modprobe $module: $said"
 		finish 125
 	fi
-done
+done <"/lib/modules/$(uname -r)/modules.dep"
 if [ -s /etc/strategy ]; then
 	if ! lab_load "$(cat /etc/strategy)"; then
 		finish 125
@@ -51,7 +49,7 @@ if [ -s /etc/strategy ]; then
 fi
 lab_look
 mark run
-cd /add
+cd /add || finish 125
 sh /cmd
 status=$?
 finish $status

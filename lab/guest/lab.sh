@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
 # What scripts in the machine can call: `. /etc/lab.sh`.
 
 # A word for the lab, outside of the command's output.
@@ -11,11 +12,14 @@ lab_module=$(cat /lib/modules/own 2>/dev/null)
 
 # Loads it with a strategy; further arguments are more parameters.
 lab_load() {
-	if said=$(insmod "/lib/modules/$lab_module" strategy="$@" 2>&1); then
-		mark "loaded $1"
+	lab_strategy=$1
+	shift
+	set -- "strategy=$lab_strategy" "$@"
+	if said=$(insmod "/lib/modules/$lab_module" "$@" 2>&1); then
+		mark "loaded $lab_strategy"
 		return 0
 	fi
-	mark "failed insmod $lab_module strategy=$*: $said $(dmesg | grep xfd_switch | tail -n 1)"
+	mark "failed insmod $lab_module $*: $said $(dmesg | grep xfd_switch | tail -n 1)"
 	return 1
 }
 

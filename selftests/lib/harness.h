@@ -184,6 +184,12 @@ static inline void xfd_leave_out_fixture(const char *name)
 	xfd_leave_out("-F", name);
 }
 
+/* Of each fixture that has a variant with this name. */
+static inline void xfd_leave_out_variant(const char *name)
+{
+	xfd_leave_out("-V", name);
+}
+
 typedef void (*xfd_test_fn)(struct __test_metadata *t, struct __fixture_variant_metadata *v);
 
 /* A test, and the function that the harness has made for it. */

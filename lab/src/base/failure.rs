@@ -57,7 +57,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 const DISK_FULL: &str = "No space left on device";
-const DISK_FULL_NEXT: &str =
+pub const DISK_FULL_NEXT: &str =
     "free some space (`make clean` removes build/, about 6 GiB), then run the same command again";
 
 /// The failure of a step whose tool wrote `log`: errors first, then the end, 20 lines in all.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! ^C: a flag that every wait looks at, and children that never outlive the lab.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -12,6 +13,11 @@ use nix::sys::signal::{killpg, Signal};
 use nix::unistd::Pid;
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+thread_local! {
+    /// Set when what this thread does is no longer wanted.
+    static UNWANTED: OnceCell<Arc<AtomicBool>> = const { OnceCell::new() };
+}
 
 /// The error with which everything unwinds after ^C.
 #[derive(Debug)]
@@ -38,12 +44,20 @@ pub fn install() {
     }
 }
 
-/// Fails once the user has asked to stop.
+/// Fails once the user has asked to stop, or what this thread does is no longer wanted.
 pub fn check() -> Result<(), Interrupted> {
-    match FLAG.get() {
-        Some(flag) if flag.load(Ordering::Relaxed) => Err(Interrupted),
-        _ => Ok(()),
+    let user = FLAG.get().is_some_and(|f| f.load(Ordering::Relaxed));
+    let unwanted = UNWANTED.with(|u| u.get().is_some_and(|f| f.load(Ordering::Relaxed)));
+    match user || unwanted {
+        true => Err(Interrupted),
+        false => Ok(()),
     }
+}
+
+/// Makes [`check`] fail in this thread once `flag` is set.
+pub fn ends_with(flag: Arc<AtomicBool>) {
+    // A thread does one thing in its life.
+    UNWANTED.with(|u| u.set(flag).ok());
 }
 
 /// Makes `command` the leader of a process group of its own, which dies with the lab.
@@ -96,8 +110,15 @@ mod tests {
             }
         };
         end(&mut child);
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Gone, or a zombie that init has yet to reap.
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        // Gone, or a zombie that init has yet to reap; on a busy machine not at once.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{stat}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }

@@ -1,59 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Where everything lies, the caller's choices, and the lock that lets one lab build at a time.
+//! Where everything lies in the repository that the lab works in.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use anyhow::{Context, Result};
-use nix::fcntl::{Flock, FlockArg};
 
+use crate::base::choices::Choices;
+use crate::base::disk;
 use crate::base::failure::Failure;
-use crate::base::interrupt;
-
-/// What the caller chose, on the command line or through make's variables.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct Choices {
-    /// `no`: install nothing, only say what is missing
-    #[arg(long, env = "SETUP", global = true, hide_env_values = true)]
-    pub setup: Option<String>,
-    /// Jobs for make [default: the number of CPUs]
-    #[arg(long, env = "JOBS", global = true, hide_env_values = true)]
-    pub jobs: Option<String>,
-    /// A prepared kernel build directory to build the module against
-    #[arg(long, env = "KDIR", global = true, hide_env_values = true)]
-    pub kdir: Option<PathBuf>,
-    /// A kernel source archive (.deb or .tar.*) of your own instead of the download
-    #[arg(long, env = "KERNEL_SOURCE", global = true, hide_env_values = true)]
-    pub kernel_source: Option<PathBuf>,
-    /// A Bochs source archive (.tar.*) of your own instead of the download
-    #[arg(long, env = "EMULATOR_SOURCE", global = true, hide_env_values = true)]
-    pub emulator_source: Option<PathBuf>,
-    /// Where downloads are kept [default: $XDG_CACHE_HOME/xfd_switch/downloads]
-    #[arg(long, env = "DOWNLOADS", global = true, hide_env_values = true)]
-    pub downloads: Option<PathBuf>,
-}
-
-impl Choices {
-    pub fn may_install(&self) -> bool {
-        self.setup.as_deref() != Some("no")
-    }
-
-    pub fn jobs(&self) -> usize {
-        self.jobs
-            .as_deref()
-            .and_then(|j| j.parse().ok())
-            .filter(|&j| j > 0)
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
-    }
-}
+use crate::base::jobs::Jobs;
+use crate::base::lock::Lock;
 
 /// The lab: the repository it works in and what the caller chose.
 pub struct Lab {
     pub root: PathBuf,
     pub choices: Choices,
-    lock: Mutex<Option<Flock<File>>>,
+    /// What runs side by side shares them.
+    pub jobs: Jobs,
+    lock: Lock,
 }
 
 impl Lab {
@@ -65,16 +30,13 @@ impl Lab {
     pub fn at_root(root: &Path, choices: Choices) -> Result<Lab> {
         let lab = Lab {
             root: root.to_owned(),
+            jobs: Jobs::new(choices.jobs())?,
             choices,
-            lock: Mutex::new(None),
+            lock: Lock::default(),
         };
         fs::create_dir_all(lab.logs())
             .with_context(|| format!("creating {}", lab.logs().display()))?;
         Ok(lab)
-    }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<Flock<File>>> {
-        self.lock.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// A path below the repository's root.
@@ -109,65 +71,17 @@ impl Lab {
 
     /// Waits until no other lab builds in this repository; held until [`Lab::unlock`].
     pub fn lock(&self) -> Result<()> {
-        if self.held().is_some() {
-            return Ok(());
-        }
-        let path = self.build().join("lock");
-        let mut said = false;
-        loop {
-            interrupt::check()?;
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)
-                .with_context(|| format!("opening {}", path.display()))?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(mut held) => {
-                    held.set_len(0)?;
-                    held.rewind()?;
-                    write!(held, "{}", std::process::id())?;
-                    *self.held() = Some(held);
-                    return Ok(());
-                }
-                Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                    if !said {
-                        let mut pid = String::new();
-                        let _ = file.read_to_string(&mut pid);
-                        eprintln!(
-                            "lab: waiting for another lab (process {pid}) to finish building"
-                        );
-                        said = true;
-                    }
-                    std::thread::sleep(std::time::Duration::from_millis(300));
-                }
-                Err((_, error)) => {
-                    return Err(error).with_context(|| format!("locking {}", path.display()))
-                }
-            }
-        }
+        self.lock.take(&self.build().join("lock"))
     }
 
     /// Lets other labs build; booting needs no lock, a boot has its own directory.
     pub fn unlock(&self) {
-        self.held().take();
+        self.lock.release();
     }
 
     /// Fails early when the disk has not `gib` GiB left for `what`.
     pub fn need_space(&self, gib: u64, what: &str) -> Result<()> {
-        let stat = nix::sys::statvfs::statvfs(&self.build())?;
-        let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
-        if free >> 20 >= gib << 10 {
-            return Ok(());
-        }
-        Err(Failure::new(format!(
-            "the disk is too full: {what} needs {gib} GiB in {}, {:.1} GiB are free",
-            self.build().display(),
-            free as f64 / (1u64 << 30) as f64
-        ))
-        .next("free some space, then run the same command again")
-        .into())
+        disk::need(&self.build(), gib, what)
     }
 
     /// A path as the user would write it: relative to the root where it lies below it.

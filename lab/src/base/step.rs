@@ -6,14 +6,18 @@ use std::fs::File;
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::base::failure::{self, Failure};
 use crate::base::interrupt;
 use crate::base::layout::Lab;
+
+/// The bars of all steps in progress, one below the other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A step in progress. Dropped without [`Step::done`], it has failed.
 pub struct Step {
@@ -40,9 +44,9 @@ impl Step {
             let style =
                 ProgressStyle::with_template("{spinner} {prefix} [{elapsed}] {wide_msg:.dim}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            let bar = ProgressBar::new_spinner()
-                .with_style(style)
-                .with_prefix(name.to_owned());
+            let bar = BARS.add(ProgressBar::new_spinner());
+            bar.set_style(style);
+            bar.set_prefix(name.to_owned());
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         } else {
@@ -133,7 +137,7 @@ impl Step {
     pub fn done(self) {
         let seconds = self.began.elapsed().as_secs_f64();
         self.bar.finish_and_clear();
-        eprintln!("lab: {}: done in {seconds:.1} s", self.name);
+        BARS.suspend(|| eprintln!("lab: {}: done in {seconds:.1} s", self.name));
     }
 
     fn follow(&mut self, tail: &mut File) -> Result<()> {

@@ -7,8 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::base::files;
-use crate::base::files::remove;
+use crate::base::files::{self, remove};
 use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
@@ -45,22 +44,12 @@ pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
     stamp::forget(lab, &stamp_name)?;
     let what = format!("copying {}", lab.shown(&kernel.objects));
     let mut step = Step::begin(lab, &stamp_name, &what)?;
-    for path in [tree, objects, &series::applied(tree)] {
-        remove(path)?;
-    }
-    let copies = [
-        ("-al", kernel.source.clone(), tree.clone()),
-        ("-a", series::applied(&kernel.source), series::applied(tree)),
-        ("-a", kernel.objects.clone(), objects.clone()),
-    ];
-    for (how, from, to) in copies {
-        // The stock kernel has no series.
-        if from.exists() {
-            step.run(Command::new("cp").arg(how).arg(from).arg(to))?;
-        }
+    let directories = [(&kernel.source, tree), (&kernel.objects, objects)];
+    for (how, (from, to)) in ["-al", "-a"].into_iter().zip(directories) {
+        remove(to)?;
+        step.run(Command::new("cp").arg(how).arg(from).arg(to))?;
     }
     // make compares the commands, which name source and objects.
-    let directories = [(&kernel.source, tree), (&kernel.objects, objects)];
     for file in files::below(objects)? {
         if file.extension().is_some_and(|x| x == "cmd") {
             let text = fs::read_to_string(&file)?;
@@ -88,19 +77,12 @@ pub fn apply<'a>(
     what: &str,
     patches: impl Iterator<Item = &'a PathBuf>,
 ) -> Result<()> {
-    let with = copy.source.with_extension("patches");
-    remove(&with)?;
-    fs::create_dir_all(&with)?;
-    for (number, patch) in (1..).zip(patches) {
-        let name = patch.file_name().unwrap_or_default().to_string_lossy();
-        fs::copy(patch, with.join(format!("{number:04}-{name}")))?;
-    }
-    let pristine = source::kernel(lab)?;
+    let patches: Vec<PathBuf> = patches.cloned().collect();
     let name = copy.objects.file_name().unwrap_or_default();
     let log = format!("apply-{}", name.to_string_lossy());
-    let mut step = Step::begin(lab, &log, &format!("applying {what}"))?
-        .next("mend the patch, then run the same command again");
-    series::keep_in_step(lab, &mut step, &pristine.dir, &copy.source, &with)?;
+    let mut step = Step::begin(lab, &log, &format!("applying {what}"))?;
+    let pristine = source::kernel(lab)?;
+    series::keep_in_step(lab, &mut step, &pristine, &copy.source, &patches)?;
     step.done();
     Ok(())
 }

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Pinned files, fetched with apt's own tools from the mirror that this machine already uses.
+//! Pinned files, fetched with apt's own tools from the Debian mirror that this machine already uses.
 //!
-//! apt reads the suites through a configuration of our own, so the user's is not touched. What
-//! arrives counts only when its SHA-256 is the pinned one, and has its final name only then.
+//! A file counts only when its SHA-256 is the pinned one, and has its final name only then. What is
+//! pinned leaves Debian's pool one day. Then the signed index says what there is instead, and with
+//! which SHA-256; the choice is written down beside the downloads, so that later calls make the same.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::base::failure::Failure;
+use crate::base::failure::{self, Failure};
 use crate::base::files::write_atomic;
 use crate::base::layout::Lab;
 use crate::base::stamp::hex;
@@ -22,17 +25,18 @@ use crate::base::step::{ask, Step};
 /// lab/config/sources.toml
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pins {
-    suites: Vec<String>,
+    pub suites: Vec<String>,
     pub kernel: Pin,
     pub emulator: Pin,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// A file of a Debian package.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Pin {
     package: String,
     version: String,
-    kind: Kind,
     file: String,
+    /// The directory on each mirror.
     pool: String,
     size: u64,
     pub sha256: String,
@@ -40,11 +44,12 @@ pub struct Pin {
     pub release: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Binary,
-    Source,
+/// What was taken when a pinned file had gone.
+#[derive(Deserialize, Serialize)]
+struct Taken {
+    /// The SHA-256 of the pin: under another pin, this says nothing.
+    instead_of: String,
+    pin: Pin,
 }
 
 impl Pins {
@@ -56,13 +61,69 @@ impl Pins {
     }
 }
 
+impl Pin {
+    /// The package and its version.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.package, self.version)
+    }
+
+    /// The archive, which need not be there yet.
+    pub fn archive(&self, lab: &Lab) -> Archive {
+        Archive {
+            path: lab.downloads().join(&self.file),
+            sha256: self.sha256.clone(),
+        }
+    }
+
+    /// This file, or what was taken in its place.
+    pub fn or_taken(&self, lab: &Lab) -> Pin {
+        let taken = fs::read_to_string(self.record(lab)).unwrap_or_default();
+        let taken = toml::from_str::<Taken>(&taken).ok();
+        match taken.filter(|t| t.instead_of == self.sha256) {
+            Some(taken) if !self.archive(lab).path.exists() => {
+                self.say_taken(&taken.pin);
+                taken.pin
+            }
+            _ => self.clone(),
+        }
+    }
+
+    fn record(&self, lab: &Lab) -> PathBuf {
+        lab.downloads().join(format!("{}.toml", self.package))
+    }
+
+    fn say_taken(&self, taken: &Pin) {
+        say_once(format!(
+            "lab: {} is no longer offered; taking {}",
+            self.name(),
+            taken.version
+        ));
+    }
+
+    /// Where the pool of `mirror` has it, whatever the index says.
+    fn uri(&self, mirror: &str) -> String {
+        let file = self.file.replace('~', "%7e").replace('+', "%2b");
+        format!("{}/{}/{file}", mirror.trim_end_matches('/'), self.pool)
+    }
+}
+
 /// An archive on disk, and the SHA-256 of its content.
+#[derive(Clone, Debug)]
 pub struct Archive {
     pub path: PathBuf,
     pub sha256: String,
 }
 
-/// The kernel's and the emulator's archives, without fetching: what a build's fingerprint needs.
+/// Says a line on the first call only: what is asked for at every step need not be said at each.
+pub fn say_once(line: String) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(|e| e.into_inner());
+    if !said.contains(&line) {
+        eprintln!("{line}");
+        said.insert(line);
+    }
+}
+
 pub fn sha256_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut hash = Sha256::new();
@@ -97,41 +158,53 @@ fn verify(path: &Path, pin: &Pin) -> Result<()> {
         .into())
 }
 
-/// The file that `pin` names, or the user's own in its place; fetched when it is not there.
-pub fn obtain(lab: &Lab, pins: &Pins, pin: &Pin, own: Option<&Path>) -> Result<Archive> {
-    if let Some(own) = own {
-        let path = lab.root.join(own);
-        if !path.is_file() {
-            return Err(Failure::new(format!("there is no source archive {}", path.display()))
-                .next("give KERNEL_SOURCE or EMULATOR_SOURCE a .deb or .tar file, or leave it out")
-                .into());
-        }
-        let sha256 = sha256_of(&path)?;
-        if sha256 != pin.sha256 {
-            eprintln!(
-                "lab: using {} (not the pinned archive, SHA-256 {sha256})",
-                path.display()
-            );
-        }
-        return Ok(Archive { path, sha256 });
-    }
+/// Fetches what is pinned, or says what is there in its place: the newest version of the package in
+/// `instead`, Debian's suites. Without suites, nothing else will do.
+///
+/// `variable` is how the user can give an archive of their own.
+pub fn obtain(lab: &Lab, pin: &Pin, instead: &[String], variable: &str) -> Result<Pin> {
     let dir = lab.downloads();
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    let path = dir.join(&pin.file);
+    let now = pin.or_taken(lab);
+    let path = now.archive(lab).path;
     if path.exists() {
-        verify(&path, pin)?;
-    } else {
-        fetch(lab, pins, pin, &path)?;
+        verify(&path, &now)?;
+        return Ok(now);
     }
-    Ok(Archive {
-        path,
-        sha256: pin.sha256.clone(),
-    })
+    let mirror = mirror();
+    if fetch(lab, &now, &mirror, variable, !instead.is_empty())? {
+        return Ok(now);
+    }
+    let newest = newest(lab, pin, instead, &mirror, variable)?;
+    if newest.version != pin.version {
+        pin.say_taken(&newest);
+    }
+    fetch(lab, &newest, &mirror, variable, false)?;
+    let taken = Taken {
+        instead_of: pin.sha256.clone(),
+        pin: newest,
+    };
+    write_atomic(&pin.record(lab), toml::to_string(&taken)?.as_bytes())?;
+    Ok(taken.pin)
 }
 
-/// Whether apt's words are about the way to the mirror, not about what it has.
-fn is_unreachable(log: &str) -> bool {
-    [
+/// What apt's words say.
+#[derive(Debug, PartialEq)]
+enum Trouble {
+    DiskFull,
+    WrongContent,
+    Unreachable,
+    Gone,
+    Other,
+}
+
+fn trouble(log: &str) -> Trouble {
+    let has = |signs: &[&str]| signs.iter().any(|sign| log.contains(sign));
+    if has(&["No space left on device"]) {
+        Trouble::DiskFull
+    } else if has(&["Hash Sum mismatch", "unexpected size"]) {
+        Trouble::WrongContent
+    } else if has(&[
         "Could not connect",
         "Unable to connect",
         "Could not resolve",
@@ -139,36 +212,39 @@ fn is_unreachable(log: &str) -> bool {
         "Connection timed out",
         "Network is unreachable",
         "No route to host",
-    ]
-    .iter()
-    .any(|sign| log.contains(sign))
+    ]) {
+        Trouble::Unreachable
+    } else if has(&["404  Not Found", "410  Gone", "File not found"]) {
+        Trouble::Gone
+    } else {
+        Trouble::Other
+    }
 }
 
-fn not_fetched(pin: &Pin, log: &Path) -> Failure {
+fn not_fetched(pin: &Pin, mirror: &str, variable: &str, log: &Path) -> Failure {
     let text = fs::read_to_string(log).unwrap_or_default();
-    if text.contains("No space left on device") {
-        return crate::base::failure::from_log(&format!("fetching {} failed", pin.file), log, "");
-    }
-    let (what, next) = if text.contains("Hash Sum mismatch") || text.contains("unexpected size") {
-        (
-            format!(
-                "wrong checksum: what the mirror has as {} is not what is pinned",
-                pin.file
-            ),
-            "try another mirror, or check the pin in lab/config/sources.toml",
-        )
-    } else if is_unreachable(&text) {
-        (
-            format!("{} could not be fetched: no network, or the mirror is down", pin.file),
-            "when `apt-get update` works here, run the same command again; or give an archive of your own \
-             with KERNEL_SOURCE= or EMULATOR_SOURCE=",
-        )
-    } else {
-        (
-            format!("{} could not be fetched", pin.file),
-            "check this machine's apt sources, then run the same command again; or give an archive of your \
-             own with KERNEL_SOURCE= or EMULATOR_SOURCE=",
-        )
+    let file = &pin.file;
+    let own = format!("give an archive of your own with {variable}=");
+    let (what, next) = match trouble(&text) {
+        Trouble::DiskFull => {
+            return failure::from_log(&format!("fetching {file} failed"), log, "");
+        }
+        Trouble::WrongContent => (
+            format!("wrong checksum: what {mirror} has as {file} is not what is wanted"),
+            "try another mirror, or check the pin in lab/config/sources.toml".to_owned(),
+        ),
+        Trouble::Unreachable => (
+            format!("{file} could not be fetched: no network, or the mirror is down"),
+            format!("when `apt-get update` works here, run the same command again; or {own}"),
+        ),
+        Trouble::Gone => (
+            format!("{file} could not be fetched: {mirror} does not have it (404)"),
+            format!("try another mirror in this machine's apt sources; or {own}"),
+        ),
+        Trouble::Other => (
+            format!("{file} could not be fetched"),
+            format!("check this machine's apt sources, then run the same command again; or {own}"),
+        ),
     };
     let errors: Vec<&str> = text.lines().filter(|l| l.starts_with("E: ")).collect();
     Failure::new(what)
@@ -178,68 +254,50 @@ fn not_fetched(pin: &Pin, log: &Path) -> Failure {
         .next(next)
 }
 
-fn fetch(lab: &Lab, pins: &Pins, pin: &Pin, path: &Path) -> Result<()> {
-    let mut step = Step::begin(lab, &format!("fetch-{}", pin.package), &format!("fetching {}", pin.file))?.next(
-        "check the network and this machine's apt sources, then run the same command again; or give an \
-         archive of your own with KERNEL_SOURCE= or EMULATOR_SOURCE=",
-    );
-    let mirror = mirror()?;
-    let config = apt_config(lab, pins, &mirror)?;
-    // Without a network the index cannot be read; the pool's address is then tried, and fails clearly.
-    if !step.status(apt(&config).arg("update"))? {
-        step.say("lab: the index of the suites could not be read")?;
-    }
-    let mut uris: Vec<String> = index_uri(&config, pin).into_iter().collect();
-    let pool = pool_uri(&mirror, pin);
-    if !uris.contains(&pool) {
-        uris.push(pool);
-    }
+/// Fetches it from the mirror's pool, checked; false: the mirror no longer has it, and that
+/// `may_be_gone`.
+fn fetch(lab: &Lab, pin: &Pin, mirror: &str, variable: &str, may_be_gone: bool) -> Result<bool> {
+    let mut step = Step::begin(
+        lab,
+        &format!("fetch-{}", pin.package),
+        &format!("fetching {}", pin.file),
+    )?;
+    let path = pin.archive(lab).path;
     // apt-helper itself goes on with a part that is there.
     let part = path.with_file_name(format!("{}.part", pin.file));
-    for uri in &uris {
-        let mut helper = Command::new("/usr/lib/apt/apt-helper");
-        helper
-            .env("APT_CONFIG", &config)
-            .env("LC_ALL", "C")
-            .args([
-                "-o",
-                "Acquire::Retries=3",
-                "-o",
-                "Acquire::http::Timeout=60",
-                "download-file",
-            ])
-            .arg(uri)
-            .arg(&part)
-            .arg(format!("SHA256:{}", pin.sha256));
-        let arrived = step.status(&mut helper)?;
-        if !part.exists() {
-            continue;
+    let mut helper = apt("/usr/lib/apt/apt-helper");
+    helper
+        .arg("download-file")
+        .arg(pin.uri(mirror))
+        .arg(&part)
+        .arg(format!("SHA256:{}", pin.sha256));
+    let arrived = step.status(&mut helper)?;
+    if part.exists() && (arrived || fs::metadata(&part)?.len() >= pin.size) {
+        if let Err(error) = verify(&part, pin) {
+            // Keep the evidence under a name that no later call takes for a good part.
+            let bad = path.with_file_name(format!("{}.bad", pin.file));
+            fs::rename(&part, &bad)?;
+            return Err(error.context(format!("kept as {}", bad.display())));
         }
-        let whole = fs::metadata(&part)?.len() >= pin.size;
-        if arrived || whole {
-            if let Err(error) = verify(&part, pin) {
-                // Keep the evidence under a name that no later call takes for a good part.
-                let bad = path.with_file_name(format!("{}.bad", pin.file));
-                fs::rename(&part, &bad)?;
-                return Err(error.context(format!("kept as {}", bad.display())));
-            }
-            fs::rename(&part, path)?;
-            step.done();
-            return Ok(());
-        }
+        fs::rename(&part, &path)?;
+        step.done();
+        return Ok(true);
     }
     // What apt-helper itself found wrong.
     let _ = fs::remove_file(path.with_file_name(format!("{}.part.FAILED", pin.file)));
-    Err(not_fetched(pin, step.log_path()).into())
+    let said = fs::read_to_string(step.log_path()).unwrap_or_default();
+    if may_be_gone && trouble(&said) == Trouble::Gone {
+        return Ok(false);
+    }
+    Err(not_fetched(pin, mirror, variable, step.log_path()).into())
 }
 
 /// The base address of the Debian archive that this machine uses.
-fn mirror() -> Result<String> {
+fn mirror() -> String {
     let format = "$(REPO_URI) $(ORIGIN) $(LABEL) $(COMPONENT)";
     let targets =
         ask(Command::new("apt-get").args(["indextargets", "--format", format])).unwrap_or_default();
-    let configured = main_archive(&targets);
-    Ok(configured.unwrap_or_else(|| "http://deb.debian.org/debian/".to_owned()))
+    main_archive(&targets).unwrap_or_else(|| "http://deb.debian.org/debian/".to_owned())
 }
 
 /// The first address, in `apt-get indextargets`' list, of Debian itself, not its security archive.
@@ -251,91 +309,95 @@ fn main_archive(targets: &str) -> Option<String> {
     })
 }
 
-/// Where the pool of `mirror` has the pinned file, whatever its index says.
-fn pool_uri(mirror: &str, pin: &Pin) -> String {
-    let file = pin.file.replace('~', "%7e").replace('+', "%2b");
-    format!("{}/{}/{file}", mirror.trim_end_matches('/'), pin.pool)
-}
-
-fn apt(config: &Path) -> Command {
-    let mut command = Command::new("apt-get");
-    command
-        .env("APT_CONFIG", config)
-        .env("LC_ALL", "C")
-        .args([
-            "-o",
-            "Acquire::Retries=2",
-            "-o",
-            "Acquire::http::Timeout=30",
-        ])
-        // Otherwise an index that could not be fetched is only a warning.
-        .args(["-o", "APT::Update::Error-Mode=any"]);
+/// One of apt's programs, in this machine's own configuration (its proxy, say).
+fn apt(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C").args([
+        "-oAcquire::Retries=3",
+        "-oAcquire::http::Timeout=60",
+        "-oAPT::Sandbox::User=root",
+    ]);
     command
 }
 
-/// Writes a private apt configuration; the machine's own (its proxy, say) is read besides.
-fn apt_config(lab: &Lab, pins: &Pins, mirror: &str) -> Result<PathBuf> {
+/// The newest version of the pin's package in the index of the suites, which apt checks the
+/// signature of.
+fn newest(lab: &Lab, pin: &Pin, suites: &[String], mirror: &str, variable: &str) -> Result<Pin> {
+    let mut step = Step::begin(lab, "index", &format!("looking for {}", pin.package))?
+        .next("check the network and this machine's apt sources, then run the same command again");
+    // A list of sources and an index of our own: the user's are not touched.
     let dir = lab.at("build/apt");
-    for sub in ["lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(dir.join(sub))?;
-    }
+    fs::create_dir_all(dir.join("lists/partial"))?;
+    fs::create_dir_all(dir.join("cache"))?;
     let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let signed = if Path::new(keys).exists() {
+    let signed = Path::new(keys).exists();
+    let signed = if signed {
         format!("[signed-by={keys}] ")
     } else {
         String::new()
     };
-    let mut list = String::new();
-    for suite in &pins.suites {
-        list += &format!("deb {signed}{mirror} {suite} main\n");
-        list += &format!("deb-src {signed}{mirror} {suite} main\n");
-    }
+    let list: String = suites
+        .iter()
+        .map(|suite| format!("deb {signed}{mirror} {suite} main\n"))
+        .collect();
     write_atomic(&dir.join("sources.list"), list.as_bytes())?;
-    let at = dir.display();
-    let config = format!(
-        "Dir::State::lists \"{at}/lists\";\n\
-         Dir::State::status \"/dev/null\";\n\
-         Dir::Cache \"{at}/cache\";\n\
-         Dir::Etc::sourcelist \"{at}/sources.list\";\n\
-         Dir::Etc::sourceparts \"/dev/null\";\n\
-         Dir::Etc::preferences \"/dev/null\";\n\
-         Dir::Etc::preferencesparts \"/dev/null\";\n\
-         APT::Sandbox::User \"root\";\n\
-         Acquire::Languages \"none\";\n\
-         #clear APT::Update::Pre-Invoke;\n\
-         #clear APT::Update::Post-Invoke;\n\
-         #clear APT::Update::Post-Invoke-Success;\n"
-    );
-    let path = dir.join("apt.conf");
-    write_atomic(&path, config.as_bytes())?;
-    Ok(path)
-}
-
-/// The address that the index gives for the pinned version, if it still has it.
-fn index_uri(config: &Path, pin: &Pin) -> Option<String> {
-    let wanted = format!("{}={}", pin.package, pin.version);
-    let mut command = apt(config);
-    match pin.kind {
-        Kind::Binary => command.args(["download", "--print-uris", &wanted]),
-        Kind::Source => command.args(["source", "--print-uris", &wanted]),
+    let ours = [
+        ("Dir::State::lists", "lists"),
+        ("Dir::Cache", "cache"),
+        ("Dir::Etc::sourcelist", "sources.list"),
+    ]
+    .map(|(option, at)| format!("-o{option}={}", dir.join(at).display()));
+    let of_index = |program: &str| {
+        let mut command = apt(program);
+        command.args(&ours).args([
+            "-oDir::Etc::sourceparts=/dev/null",
+            "-oDir::State::status=/dev/null",
+            "-oAcquire::Languages=none",
+            // Otherwise an index that could not be fetched is only a warning.
+            "-oAPT::Update::Error-Mode=any",
+        ]);
+        command
     };
-    printed_uri(&ask(&mut command)?, pin)
+    step.run(of_index("apt-get").arg("update"))?;
+    let shown = ask(of_index("apt-cache").args(["show", &pin.package])).unwrap_or_default();
+    let newest = stanza(&shown, pin).ok_or_else(|| {
+        Failure::new(format!(
+            "{} is no longer offered, and {} has no other version of it",
+            pin.name(),
+            suites.join(", ")
+        ))
+        .log(step.log_path())
+        .next(format!(
+            "give an archive of Linux {} with {variable}=, or move the series to a newer one",
+            pin.release
+        ))
+    })?;
+    step.done();
+    Ok(newest)
 }
 
-/// The line of `--print-uris` for the pinned file: 'URI' name size SHA256:hash
-fn printed_uri(output: &str, pin: &Pin) -> Option<String> {
-    output.lines().find_map(|line| {
-        let (uri, rest) = line.strip_prefix('\'')?.split_once("' ")?;
-        let mut words = rest.split(' ');
-        let name = words.next()?;
-        let hash = words.nth(1)?;
-        (name == pin.file && hash == format!("SHA256:{}", pin.sha256)).then(|| uri.to_owned())
+/// The first version in what `apt-cache show` says, which is the newest.
+fn stanza(shown: &str, pin: &Pin) -> Option<Pin> {
+    let field = |name: &str| {
+        let mut lines = shown.lines().take_while(|l| !l.is_empty());
+        lines.find_map(|l| l.strip_prefix(name)?.strip_prefix(": "))
+    };
+    let (pool, file) = field("Filename")?.rsplit_once('/')?;
+    Some(Pin {
+        package: field("Package").filter(|p| *p == pin.package)?.to_owned(),
+        version: field("Version")?.to_owned(),
+        file: file.to_owned(),
+        pool: pool.to_owned(),
+        size: field("Size")?.parse().ok()?,
+        sha256: field("SHA256").filter(|h| h.len() == 64)?.to_owned(),
+        release: pin.release.clone(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::choices::Choices;
 
     fn pins() -> Pins {
         toml::from_str(include_str!("../../config/sources.toml")).unwrap()
@@ -350,23 +412,67 @@ mod tests {
             assert!(pin.size > 1 << 20);
         }
         assert!(pins.kernel.file.contains(&pins.kernel.version));
-        assert_eq!(pins.emulator.kind, Kind::Source);
+        assert!(pins.kernel.package.ends_with(&pins.kernel.release));
     }
 
     #[test]
-    fn a_printed_address_needs_the_pinned_hash() {
+    fn the_index_gives_the_newest_version_and_its_hash() {
         let pin = pins().kernel;
-        let line = |hash: &str| {
+        let hash = "a".repeat(64);
+        let one = |version: &str| {
             format!(
-                "Reading...\n'http://h/d/pool/x_1%7e1.deb' {} 166780612 SHA256:{hash}\n",
-                pin.file
+                "Package: {}\nVersion: {version}\nFilename: pool/main/l/linux/x_{version}_all.deb\n\
+                 Size: 7\nSHA256: {hash}\nDescription: x\n y: z\n\n",
+                pin.package
             )
         };
+        let shown = one("7.3.6-1~bpo13+1") + &one("7.3.5-1");
+        let newest = stanza(&shown, &pin).unwrap();
+        assert_eq!(newest.name(), "linux-source-7.3 7.3.6-1~bpo13+1");
+        assert_eq!((newest.size, &newest.sha256), (7, &hash));
         assert_eq!(
-            printed_uri(&line(&pin.sha256), &pin).as_deref(),
-            Some("http://h/d/pool/x_1%7e1.deb")
+            newest.uri("http://m/debian/"),
+            "http://m/debian/pool/main/l/linux/x_7.3.6-1%7ebpo13%2b1_all.deb"
         );
-        assert_eq!(printed_uri(&line("00"), &pin), None);
+        // What has no hash is nothing that could be trusted.
+        assert_eq!(stanza(&shown.replace(&hash, ""), &pin), None);
+        assert_eq!(stanza("", &pin), None);
+    }
+
+    #[test]
+    fn what_was_taken_is_taken_again_until_the_pin_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let choices = Choices {
+            downloads: Some("d".into()),
+            ..Choices::default()
+        };
+        let lab = Lab::at_root(dir.path(), choices).unwrap();
+        let pin = pins().kernel;
+        assert_eq!(pin.or_taken(&lab), pin);
+        let other = Pin {
+            version: "7.3.5-1".into(),
+            file: "other.deb".into(),
+            sha256: "b".repeat(64),
+            ..pin.clone()
+        };
+        let taken = Taken {
+            instead_of: pin.sha256.clone(),
+            pin: other.clone(),
+        };
+        write_atomic(
+            &pin.record(&lab),
+            toml::to_string(&taken).unwrap().as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(pin.or_taken(&lab), other);
+        let moved = Pin {
+            sha256: "c".repeat(64),
+            ..pin.clone()
+        };
+        assert_eq!(moved.or_taken(&lab), moved);
+        // The pinned file itself, when somebody has it, comes first.
+        fs::write(&pin.archive(&lab).path, "").unwrap();
+        assert_eq!(pin.or_taken(&lab), pin);
     }
 
     #[test]
@@ -380,7 +486,7 @@ mod tests {
 
     #[test]
     fn the_pool_address_is_escaped() {
-        let uri = pool_uri("http://m/debian/", &pins().kernel);
+        let uri = pins().kernel.uri("http://m/debian/");
         assert_eq!(
             uri,
             "http://m/debian/pool/main/l/linux/linux-source-7.3_7.3.4-1%7ebpo13%2b1_all.deb"
@@ -405,13 +511,15 @@ mod tests {
         let log = tempfile::NamedTempFile::new().unwrap();
         let said = |text: &str| {
             fs::write(log.path(), text).unwrap();
-            not_fetched(&pins().kernel, log.path()).to_string()
+            not_fetched(&pins().kernel, "http://m", "KERNEL_SOURCE", log.path()).to_string()
         };
         assert!(said("E: Failed to fetch x  Could not resolve 'x'\n").contains("no network"));
         assert!(said("E: Failed x  Hash Sum mismatch\n").contains("wrong checksum"));
         assert!(said("E: x [IP] No space left on device\n").contains("disk is full"));
-        let other = said("E: 404  Not Found\n");
-        assert!(other.contains("404") && other.contains("log:") && other.contains("next:"));
+        let gone = said("E: Failed to fetch x  404  Not Found [IP: x]\n");
+        assert!(gone.contains("http://m does not have it (404)"), "{gone}");
+        let other = said("E: x\n");
+        assert!(other.contains("E: x") && other.contains("log:") && other.contains("next:"));
     }
 
     #[test]

@@ -15,17 +15,18 @@ use crate::base::step::{ask, Step};
 use crate::build::series;
 use crate::build::source;
 
+/// The two that are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum Emulator {
     Patched,
     Unpatched,
 }
 
-impl Kind {
+impl Emulator {
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Patched => "patched",
-            Kind::Unpatched => "unpatched",
+            Emulator::Patched => "patched",
+            Emulator::Unpatched => "unpatched",
         }
     }
 }
@@ -53,12 +54,15 @@ const CONFIGURE: [&str; 18] = [
 ];
 
 /// Builds the emulator, unless that is done, and returns its program.
-pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
+pub fn build(lab: &Lab, which: Emulator) -> Result<PathBuf> {
     let pristine = source::emulator(lab)?;
-    let dir = lab.at("build/bochs").join(kind.name());
+    let dir = lab.at("build/bochs").join(which.name());
     let program = dir.join("bochs");
-    let patches = lab.at("patches/bochs");
-    let stamp_name = format!("emulator-{}", kind.name());
+    let patches = match which {
+        Emulator::Patched => series::patches(&lab.at("patches/bochs"))?,
+        Emulator::Unpatched => Vec::new(),
+    };
+    let stamp_name = format!("emulator-{}", which.name());
     let mut print = Fingerprint::new("emulator")
         .text("source", &pristine.sha256)
         .text("configure", &CONFIGURE.join(" "))
@@ -66,8 +70,8 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
             "compiler",
             &ask(Command::new("g++").arg("--version")).unwrap_or_default(),
         );
-    if kind == Kind::Patched {
-        print = series::fingerprint(print, &patches)?;
+    for patch in &patches {
+        print = print.file(patch)?;
     }
     let print = print.finish();
     if stamp::fresh(lab, &stamp_name, &print, &[&program]) {
@@ -78,21 +82,10 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     let mut step = Step::begin(
         lab,
         &stamp_name,
-        &format!("building the emulator ({})", kind.name()),
+        &format!("building the emulator ({})", which.name()),
     )?
     .next("mend what the log shows (the series is patches/bochs), then run the same command again");
-    let none = lab.at("build/bochs/no-series");
-    series::keep_in_step(
-        lab,
-        &mut step,
-        &pristine.dir,
-        &dir,
-        if kind == Kind::Patched {
-            &patches
-        } else {
-            &none
-        },
-    )?;
+    series::keep_in_step(lab, &mut step, &pristine, &dir, &patches)?;
     let configured = dir.join(".lab.configure");
     let wanted = CONFIGURE.join(" ");
     if !fs::read_to_string(&configured).is_ok_and(|c| c == wanted) || !dir.join("Makefile").exists()
@@ -107,14 +100,9 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<PathBuf> {
         files::remove(&configured)?;
         fs::write(&configured, &wanted)?;
     }
-    step.run(
-        Command::new("make")
-            .current_dir(&dir)
-            .arg(format!("-j{}", lab.choices.jobs()))
-            .arg("bochs")
-            .env_remove("MAKEFLAGS")
-            .env_remove("MAKELEVEL"),
-    )?;
+    let mut make = Command::new("make");
+    lab.jobs.share(make.current_dir(&dir).arg("bochs"));
+    step.run(&mut make)?;
     stamp::record(lab, &stamp_name, &print)?;
     step.done();
     Ok(program)

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 
@@ -13,9 +14,9 @@ use crate::base::files;
 use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
-use crate::build::packages;
 use crate::build::series;
 use crate::build::source;
+use crate::build::toolchain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -99,9 +100,13 @@ pub fn series_dir(lab: &Lab) -> PathBuf {
 /// The source tree of a kernel, unpacked and in step with the series; no kernel is built.
 pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     let pristine = source::kernel(lab)?;
-    if kind == Kind::Stock {
+    if kind == Kind::Stock && pristine.pinned {
         return Ok(pristine.dir);
     }
+    // A source that nobody has tried must take the series before anything is built from it, the stock
+    // kernel included, which may be built at the same time by another thread.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let tree = lab.at("build/linux/patched-source");
     let print = series::fingerprint(
         Fingerprint::new("series").text("source", &pristine.sha256),
@@ -111,11 +116,16 @@ pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     if !stamp::fresh(lab, "linux-series", &print, &[&tree]) {
         stamp::forget(lab, "linux-series")?;
         let mut step = Step::begin(lab, "linux-series", "applying patches/linux")?;
-        series::keep_in_step(lab, &mut step, &pristine.dir, &tree, &series_dir(lab))?;
+        let patches = series::patches(&series_dir(lab))?;
+        series::keep_in_step(lab, &mut step, &pristine, &tree, &patches)?;
         stamp::record(lab, "linux-series", &print)?;
         step.done();
     }
-    Ok(tree)
+    Ok(if kind == Kind::Stock {
+        pristine.dir
+    } else {
+        tree
+    })
 }
 
 /// Builds a kernel and its modules, unless that is done.
@@ -150,18 +160,24 @@ pub fn build_tree(
         source: source.to_owned(),
         objects: objects.to_owned(),
     };
-    packages::bindgen(lab)?;
+    toolchain::bindgen(lab)?;
     let name = objects.file_name().unwrap_or_default().to_string_lossy();
     make(lab, &kernel, &format!("kernel-{name}"), what, "", kind)?;
     Ok(kernel)
 }
 
 fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
-    // Its version is part of the toolchain's, so it must be there first.
-    packages::bindgen(lab)?;
+    // The stock kernel has no Rust, and need not wait for bindgen.
+    let versions = match kind {
+        Kind::Stock => toolchain::c_versions(lab)?,
+        Kind::Patched | Kind::Debug => {
+            toolchain::bindgen(lab)?;
+            toolchain::versions_with_rust(lab)?
+        }
+    };
     Ok(Fingerprint::new("kernel")
         .text("source", &source::kernel(lab)?.sha256)
-        .text("toolchain", &packages::toolchain(lab)?)
+        .text("toolchain", &versions)
         .text("config", &kind.wanted(lab)?))
 }
 
@@ -169,18 +185,18 @@ fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
 /// when and where it was built.
 pub fn make_command(lab: &Lab, kernel: &Kernel) -> Result<Command> {
     let mut command = Command::new("make");
-    packages::with_toolchain(lab, &mut command)?;
+    toolchain::with_toolchain(lab, &mut command)?;
     command
         .arg("-C")
         .arg(&kernel.source)
         .arg(format!("O={}", kernel.objects.display()))
-        .arg(format!("-j{}", lab.choices.jobs()))
         .args([
             "LLVM=1",
             "KBUILD_BUILD_TIMESTAMP=2026-01-01",
             "KBUILD_BUILD_USER=lab",
             "KBUILD_BUILD_HOST=lab",
         ]);
+    lab.jobs.share(&mut command);
     Ok(command)
 }
 

@@ -13,7 +13,7 @@ use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
 use crate::build::kernel::Kernel;
 use crate::build::module;
-use crate::build::packages;
+use crate::build::toolchain;
 
 /// Builds them, unless that is done.
 pub fn build(lab: &Lab, kernel: &Kernel) -> Result<Vec<PathBuf>> {
@@ -28,7 +28,7 @@ pub fn build(lab: &Lab, kernel: &Kernel) -> Result<Vec<PathBuf>> {
     let dir = lab.at("build").join(&name);
     let objects: Vec<PathBuf> = names.iter().map(|n| dir.join(n)).collect();
     let print = Fingerprint::new("kmod")
-        .text("toolchain", &packages::toolchain(lab)?)
+        .text("toolchain", &toolchain::c_versions(lab)?)
         .identity(&kernel.objects.join("Module.symvers"))?
         .identity(&kernel.image())?
         .tree(&source)?

@@ -7,7 +7,9 @@ pub mod emulator; // Bochs, with and without our series
 pub mod kernel; // the stock, the patched and the debug kernel
 pub mod kmod; // the kernel modules that tests load
 pub mod module; // xfd_switch.ko, and its deliberately broken twin
-pub mod packages; // Debian packages and bindgen
+pub mod packages; // Debian packages
+pub mod plan; // what needs what, built side by side
 pub mod selftests; // the programs that run inside
 pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources
+pub mod toolchain; // clang, rustc and bindgen for kernels and modules

@@ -13,7 +13,7 @@ use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
 use crate::build::kernel::Kernel;
-use crate::build::packages;
+use crate::build::toolchain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -77,7 +77,7 @@ pub fn build(lab: &Lab, kernel: &Kernel, kind: Kind) -> Result<PathBuf> {
     let object = dir.join(kind.file());
     let mut print = Fingerprint::new("module")
         .text("kind", kind.name())
-        .text("toolchain", &packages::toolchain(lab)?)
+        .text("toolchain", &toolchain::versions_with_rust(lab)?)
         .identity(&kernel.objects.join("Module.symvers"))?
         .identity(&kernel.image())?;
     for file in sources(lab)? {
@@ -156,13 +156,13 @@ pub fn clippy(lab: &Lab, kernel: &Kernel) -> Result<(bool, PathBuf)> {
 /// `make` for modules outside of the kernel tree, in `dir`.
 pub fn make_command(lab: &Lab, kernel: &Kernel, dir: &Path) -> Result<Command> {
     let mut command = Command::new("make");
-    packages::with_toolchain(lab, &mut command)?;
+    toolchain::with_toolchain(lab, &mut command)?;
     command
         .arg("-C")
         .arg(&kernel.objects)
         .arg(format!("M={}", dir.display()))
-        .arg(format!("-j{}", lab.choices.jobs()))
         .args(["LLVM=1", "modules"]);
+    lab.jobs.share(&mut command);
     Ok(command)
 }
 
@@ -191,15 +191,13 @@ pub fn build_for(lab: &Lab, kdir: &Path) -> Result<PathBuf> {
         .arg("-C")
         .arg(&kdir)
         .arg(format!("M={}", dir.display()))
-        .arg(format!("-j{}", lab.choices.jobs()))
-        .env_remove("MAKEFLAGS")
-        .env_remove("MAKELEVEL")
         .arg("modules");
     if config.contains("CONFIG_CC_IS_CLANG=y") {
         command.arg("LLVM=1");
         // Best effort: a machine that has its own toolchain need not be a Debian we know.
-        let _ = packages::with_toolchain(lab, &mut command);
+        let _ = toolchain::with_toolchain(lab, &mut command);
     }
+    lab.jobs.share(&mut command);
     step.run(&mut command)?;
     step.done();
     Ok(dir.join("xfd_switch.ko"))
@@ -241,7 +239,7 @@ fn stage(lab: &Lab, dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
 
     #[test]
     fn each_kernel_has_a_module_of_its_own() {

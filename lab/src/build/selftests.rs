@@ -41,21 +41,14 @@ pub fn build(lab: &Lab) -> Result<PathBuf> {
     command
         .arg("-C")
         .arg(lab.at("selftests"))
-        .arg(format!("-j{}", lab.choices.jobs()))
         .arg(format!("KSRC={}", source.display()))
         .arg(format!("HEADERS={}", headers.display()))
         .arg(format!("OUTPUT={}", output.display()))
         .env("LC_ALL", "C");
-    for inherited in [
-        "MAKEFLAGS",
-        "MAKELEVEL",
-        "MFLAGS",
-        "MAKEOVERRIDES",
-        "OUTPUT",
-        "KDIR",
-    ] {
+    for inherited in ["OUTPUT", "KDIR"] {
         command.env_remove(inherited);
     }
+    lab.jobs.share(&mut command);
     step.run(&mut command)?;
     stamp::record(lab, "selftests", &print)?;
     step.done();

@@ -5,15 +5,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
 use crate::base::failure::Failure;
-use crate::base::files::remove;
+use crate::base::files::{remove, write_atomic};
 use crate::base::layout::Lab;
 use crate::base::stamp::Fingerprint;
 use crate::base::step::Step;
+use crate::build::source::Source;
 
 /// The patches in a directory, in order of their names; a cover letter is none.
 pub fn patches(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -58,124 +59,136 @@ pub fn touched(patch: &str) -> BTreeSet<String> {
     found
 }
 
-fn touched_by_all(dir: &Path) -> Result<BTreeSet<String>> {
+/// All files that these patches touch.
+pub fn touched_by(patches: &[PathBuf]) -> Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
-    for patch in patches(dir)? {
-        let text = fs::read(&patch).with_context(|| format!("reading {}", patch.display()))?;
+    for patch in patches {
+        let text = fs::read(patch).with_context(|| format!("reading {}", patch.display()))?;
         all.extend(touched(&String::from_utf8_lossy(&text)));
     }
     Ok(all)
 }
 
-/// Where [`keep_in_step`] keeps what is applied to a tree.
-pub fn applied(tree: &Path) -> PathBuf {
-    let name = tree.file_name().unwrap_or_default().to_string_lossy();
-    tree.with_file_name(format!("{name}.series"))
+/// How a patch applies.
+#[derive(Debug, PartialEq)]
+pub enum Applies {
+    /// Every hunk where the patch says.
+    Cleanly,
+    /// Every hunk, some of them in other lines than the patch says.
+    WithOffsets,
+    /// Not all of it: the hunks that don't (`file:line`), the files that are missing.
+    Fails(Vec<String>),
 }
 
-/// Makes `tree` what `pristine` is with the series of `dir` applied.
+/// Applies a patch to the files below `dir`; of one that fails, the hunks that do apply.
+pub fn apply(patch: &Path, dir: &Path) -> Result<Applies> {
+    let mut command = Command::new("git");
+    command
+        .args(["apply", "--verbose", "--reject", "--whitespace=nowarn"])
+        .arg(fs::canonicalize(patch).with_context(|| format!("reading {}", patch.display()))?)
+        .current_dir(dir)
+        // No repository and no configuration around it shall have a say.
+        .env("GIT_CEILING_DIRECTORIES", dir.parent().unwrap_or(dir))
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null());
+    for inherited in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        command.env_remove(inherited);
+    }
+    let output = command.output().context("starting git")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    Ok(if !output.status.success() {
+        Applies::Fails(why(&said))
+    } else if said.contains("(offset ") {
+        Applies::WithOffsets
+    } else {
+        Applies::Cleanly
+    })
+}
+
+/// The reasons in what `git apply` says.
+fn why(said: &str) -> Vec<String> {
+    said.lines()
+        .filter_map(|line| line.strip_prefix("error: "))
+        // What it was looking for stands in the patch.
+        .filter(|line| !line.starts_with("while searching for"))
+        .map(|line| line.trim_start_matches("patch failed: ").to_owned())
+        .collect()
+}
+
+/// Where a tree keeps the names of the files in which it may differ from the pristine one.
+const DIFFERS: &str = ".lab.differs";
+
+/// Makes `tree` what `pristine` is with these patches applied.
 ///
 /// `tree` starts as hard links to `pristine`, so no file in it is ever written to: each is
 /// replaced by name. Files whose content stays the same keep their time of change.
 pub fn keep_in_step(
     lab: &Lab,
     step: &mut Step,
-    pristine: &Path,
+    pristine: &Source,
     tree: &Path,
-    dir: &Path,
+    patches: &[PathBuf],
 ) -> Result<()> {
-    let name = tree
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let applied = applied(tree);
-    if !tree.exists() {
+    let differs = tree.join(DIFFERS);
+    if !differs.exists() {
         step.say(&format!(
             "linking {} from {}",
             lab.shown(tree),
-            lab.shown(pristine)
+            lab.shown(&pristine.dir)
         ))?;
-        let new = tree.with_file_name(format!("{name}.new"));
+        let new = tree.with_extension("new");
         remove(&new)?;
-        remove(&applied)?;
-        step.run(Command::new("cp").arg("-al").arg(pristine).arg(&new))?;
+        step.run(Command::new("cp").arg("-al").arg(&pristine.dir).arg(&new))?;
+        fs::write(new.join(DIFFERS), "")?;
+        remove(tree)?;
         fs::rename(&new, tree)?;
     }
-    let mut files = touched_by_all(dir)?;
-    files.extend(touched_by_all(&applied)?);
-    let staging = tree.with_file_name(format!("{name}.staging"));
+    let mut files = touched_by(patches)?;
+    files.extend(fs::read_to_string(&differs)?.lines().map(str::to_owned));
+    let staging = tree.with_extension("staging");
     remove(&staging)?;
     fs::create_dir_all(&staging)?;
-    for file in &files {
-        let from = pristine.join(file);
-        if from.is_file() {
-            let to = staging.join(file);
-            fs::create_dir_all(to.parent().unwrap_or(&staging))?;
-            fs::copy(&from, &to).with_context(|| format!("copying {file}"))?;
+    for file in files.iter().filter(|f| pristine.dir.join(f).is_file()) {
+        let to = staging.join(file);
+        fs::create_dir_all(to.parent().unwrap_or(&staging))?;
+        fs::copy(pristine.dir.join(file), to).with_context(|| format!("copying {file}"))?;
+    }
+    for patch in patches {
+        step.say(&format!("applying {}", lab.shown(patch)))?;
+        if let Applies::Fails(why) = apply(patch, &staging)? {
+            let what = format!("{} does not apply to {}", lab.shown(patch), pristine.name);
+            return Err(Failure::new(what).details(why).next(next(pristine)).into());
         }
     }
-    for patch in patches(dir)? {
-        let mut command = Command::new("patch");
-        command
-            .args([
-                "-p1",
-                "--batch",
-                "--forward",
-                "--no-backup-if-mismatch",
-                "--fuzz=0",
-                "-d",
-            ])
-            .arg(&staging)
-            .arg("-i")
-            .arg(&patch);
-        if !step.status(&mut command)? {
-            return Err(Failure::new(format!("{} does not apply", lab.shown(&patch)))
-                .log(step.log_path())
-                .details(step.tail(8))
-                .next("mend the patch (`lab kernel edit` for the host series), then run the same command again")
-                .into());
-        }
-    }
-    // While the tree is between two series, a later call must know the files of both.
-    fs::create_dir_all(&applied)?;
-    for patch in patches(dir)? {
-        let name = patch
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        fs::copy(&patch, applied.join(format!("next-{name}")))?;
-    }
+    // A later call must know each file before it changes.
+    let list: String = files.iter().map(|f| format!("{f}\n")).collect();
+    write_atomic(&differs, list.as_bytes())?;
     for file in &files {
         replace(&staging.join(file), &tree.join(file))
             .with_context(|| format!("updating {file}"))?;
     }
-    remove(&applied)?;
-    fs::create_dir_all(&applied)?;
-    for patch in patches(dir)? {
-        fs::copy(&patch, applied.join(patch.file_name().unwrap_or_default()))?;
-    }
     remove(&staging)
+}
+
+fn next(pristine: &Source) -> &'static str {
+    if pristine.pinned {
+        "mend the patch (`lab kernel edit` for the host series), then run the same command again"
+    } else {
+        "`make fits` lists all hunks of the host series that fail, `lab kernel edit` makes a tree to \
+         mend them in; or give the release that lab/config/sources.toml names, with KERNEL_SOURCE= \
+         or EMULATOR_SOURCE="
+    }
 }
 
 /// Puts `from` in the place of `to` when their contents differ; removes `to` when `from` is not there.
 fn replace(from: &Path, to: &Path) -> Result<()> {
-    let new = fs::read(from).ok();
-    let old = fs::read(to).ok();
-    match (new, old) {
+    match (fs::read(from).ok(), fs::read(to).ok()) {
         (None, Some(_)) => fs::remove_file(to)?,
         (Some(new), old) if old.as_ref() != Some(&new) => {
-            let dir = to.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(dir)?;
-            let temporary = dir.join(format!(
-                ".{}.new",
-                to.file_name().unwrap_or_default().to_string_lossy()
-            ));
-            remove(&temporary)?;
-            fs::write(&temporary, new)?;
-            fs::set_permissions(&temporary, fs::metadata(from)?.permissions())?;
-            fs::rename(&temporary, to)?;
+            fs::create_dir_all(to.parent().unwrap_or(to))?;
+            fs::rename(from, to)?;
         }
         _ => {}
     }
@@ -185,7 +198,7 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::layout::Choices;
+    use crate::base::choices::Choices;
     use std::os::unix::fs::MetadataExt;
 
     fn patch(file: &str, old: &str, new: &str) -> String {
@@ -237,7 +250,13 @@ mod tests {
         fs::write(at("s/0002.patch"), patch("b.c", "1", "2")).unwrap();
         let apply = || {
             let mut step = Step::begin(&lab, "series", "test")?;
-            keep_in_step(&lab, &mut step, &at("p"), &at("t"), &at("s"))
+            let pristine = Source {
+                dir: at("p"),
+                sha256: String::new(),
+                name: "p 1".into(),
+                pinned: true,
+            };
+            keep_in_step(&lab, &mut step, &pristine, &at("t"), &patches(&at("s"))?)
         };
         let read = |p: &str| fs::read_to_string(at(p)).unwrap();
         apply().unwrap();
@@ -261,7 +280,53 @@ mod tests {
         // One that does not apply says which, and leaves the tree as it was.
         fs::write(at("s/0003.patch"), patch("c.c", "9", "2")).unwrap();
         let error = apply().unwrap_err().to_string();
-        assert!(error.contains("0003.patch does not apply"), "{error}");
+        assert!(
+            error.contains("s/0003.patch does not apply to p 1\n    c.c:1\n"),
+            "{error}"
+        );
         assert_eq!((read("t/b.c"), read("t/c.c")), ("2\n".into(), "1\n".into()));
+
+        // One that adds a file, and its end.
+        let new = "--- /dev/null\n+++ b/d/new.c\n@@ -0,0 +1 @@\n+x\n";
+        fs::write(at("s/0003.patch"), new).unwrap();
+        apply().unwrap();
+        assert_eq!(read("t/d/new.c"), "x\n");
+        fs::remove_file(at("s/0003.patch")).unwrap();
+        apply().unwrap();
+        assert!(!at("t/d/new.c").exists() && !at("p/d/new.c").exists());
+
+        // A tree that does not say in which files it differs is made anew.
+        fs::remove_file(at("t").join(DIFFERS)).unwrap();
+        fs::write(at("t/left.c"), "").unwrap();
+        apply().unwrap();
+        assert!(!at("t/left.c").exists());
+        assert_eq!(read("t/b.c"), "2\n");
+    }
+
+    #[test]
+    fn a_patch_applies_cleanly_with_offsets_or_says_where_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |p: &str| dir.path().join(p);
+        fs::create_dir(at("k")).unwrap();
+        let lines = |first: &str| format!("{first}1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+        let diff = "@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+x\n 6\n 7\n 8\n";
+        let how = |content: &str, files: &[&str]| {
+            fs::write(at("k/a.c"), content).unwrap();
+            let text = files
+                .iter()
+                .map(|f| format!("--- a/{f}\n+++ b/{f}\n{diff}"));
+            fs::write(at("x.patch"), text.collect::<String>()).unwrap();
+            apply(&at("x.patch"), &at("k")).unwrap()
+        };
+        assert_eq!(how(&lines(""), &["a.c"]), Applies::Cleanly);
+        assert_eq!(how(&lines("0\n"), &["a.c"]), Applies::WithOffsets);
+        // Context that differs is no offset: it may be other code.
+        let other = lines("").replace('3', "33");
+        assert_eq!(how(&other, &["a.c"]), Applies::Fails(vec!["a.c:2".into()]));
+        // What applies is applied, so that later patches are judged by themselves.
+        let missing = how(&lines(""), &["b.c", "a.c"]);
+        let why = vec!["b.c: No such file or directory".to_owned()];
+        assert_eq!(missing, Applies::Fails(why));
+        assert!(fs::read_to_string(at("k/a.c")).unwrap().contains('x'));
     }
 }

@@ -14,15 +14,16 @@ use anyhow::Result;
 use crate::base::failure::{self, Failure};
 use crate::base::interrupt;
 use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
+use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::build::copy;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::packages;
+use crate::build::plan::{self, Product};
 use crate::build::selftests;
 use crate::build::series;
-use crate::machine::run::{self as machine, End, Machine};
+use crate::machine::{self, End, Machine};
 
 /// What must pass on each.
 const TEST: &str = "amx_test";
@@ -40,8 +41,16 @@ pub fn run(lab: &Lab) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
     let patches = series::patches(&kernel::series_dir(lab))?;
+    plan::build(
+        lab,
+        [
+            Product::Emulator(Emulator::Patched),
+            Product::StockKernel,
+            Product::Selftests,
+        ],
+    )?;
     let stock = kernel::build(lab, kernel::Kind::Stock)?;
-    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     let programs: Vec<PathBuf> = selftests::programs(&selftests::build(lab)?)?
         .into_iter()
         .filter(|p| p.ends_with(TEST))
@@ -113,7 +122,7 @@ pub fn run(lab: &Lab) -> Result<bool> {
         });
     }
     lab.unlock();
-    let ended = two_at_a_time(&prefixes, |prefix| {
+    let ended = side_by_side(&lab.jobs, &prefixes, |prefix| {
         let found = boot(&prefix.machine, &prefix.dir)?;
         match &found {
             None => {

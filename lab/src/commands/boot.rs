@@ -9,13 +9,12 @@ use anyhow::Result;
 
 use crate::base::failure::Failure;
 use crate::base::layout::Lab;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
 use crate::build::selftests;
-use crate::machine::console::Severity;
-use crate::machine::run::{self as machine, End, Machine, Told};
+use crate::machine::{self, End, Machine, Severity, Told};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -83,8 +82,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
     }
     let emulator = match &options.emulator {
         Some(program) => own(program)?,
-        None if options.emulator_unpatched => emulator::build(lab, emulator::Kind::Unpatched)?,
-        None => emulator::build(lab, emulator::Kind::Patched)?,
+        None if options.emulator_unpatched => emulator::build(lab, Emulator::Unpatched)?,
+        None => emulator::build(lab, Emulator::Patched)?,
     };
     let kernel = match &options.kernel {
         Some(dir) => Kernel {

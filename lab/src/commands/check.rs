@@ -12,15 +12,16 @@ use anyhow::Result;
 use crate::base::failure;
 use crate::base::interrupt;
 use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
-use crate::build::emulator;
+use crate::base::parallel::side_by_side;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
 use crate::build::packages;
+use crate::build::plan::{self, Product};
 use crate::build::selftests;
 use crate::commands::boot::{workaround_parameters, workarounds};
-use crate::machine::run::{self as machine, Machine};
+use crate::machine::{self, Machine};
 use crate::tests::host;
 use crate::tests::list::{self, EmulatorName, Group, Guest, List, ModuleName};
 use crate::tests::verdict::{Results, Verdict};
@@ -59,9 +60,10 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         true => Vec::new(),
         false => host::tests(lab)?,
     };
-    on_host.retain(|t| selected(options, &t.name));
+    on_host.retain(|t| selected(options, &t.name) && !(options.host && t.measures));
 
     // What cannot be built is one clear failure, not a list of tests that did not run.
+    plan::build(lab, machines.keys().flat_map(products))?;
     let composed = machines
         .iter()
         .map(|(group, tests)| prepare(lab, group, tests))
@@ -90,7 +92,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     jobs.sort_by_key(|((_, tests), _)| {
         std::cmp::Reverse(tests.iter().map(|t| t.timeout).sum::<u64>())
     });
-    for ended in two_at_a_time(&jobs, |((group, tests), (machine, dir))| {
+    for ended in side_by_side(&lab.jobs, &jobs, |((group, tests), (machine, dir))| {
         in_machine(group, tests, machine, dir, &results)
     }) {
         ended?;
@@ -102,6 +104,33 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     // That of a few tests would pass for that of all.
     let whole = options.only.is_empty() && !options.host;
     results.finish(lab, whole.then_some(report))
+}
+
+/// What [`prepare`] wants of the builds.
+fn products(group: &Group) -> Vec<Product> {
+    let (emulator, shipped) = match group.emulator {
+        EmulatorName::Unpatched => (Emulator::Unpatched, None),
+        EmulatorName::Patched => {
+            let kernel = match group.kernel {
+                kernel::Kind::Stock => kernel::Kind::Patched,
+                kernel => kernel,
+            };
+            let shipped = Product::Module(kernel, module::Kind::Shipped);
+            (Emulator::Patched, Some(shipped))
+        }
+    };
+    let module = match (group.kernel, group.module) {
+        (kernel::Kind::Stock, _) => None,
+        (kernel, ModuleName::Module) => Some(Product::Module(kernel, module::Kind::Shipped)),
+        (kernel, ModuleName::ModuleBroken) => Some(Product::Module(kernel, module::Kind::Broken)),
+    };
+    let mut products = vec![
+        Product::Emulator(emulator),
+        Product::Kmod(group.kernel),
+        Product::Selftests,
+    ];
+    products.extend(module.into_iter().chain(shipped));
+    products
 }
 
 /// A machine's directory, with all that it needs built.
@@ -148,9 +177,9 @@ pub fn compose(
     let emulator = emulator::build(
         lab,
         if unpatched {
-            emulator::Kind::Unpatched
+            Emulator::Unpatched
         } else {
-            emulator::Kind::Patched
+            Emulator::Patched
         },
     )?;
     let programs = selftests::programs(&selftests::build(lab)?)?;

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::base::choices::Choices;
 use crate::base::failure;
 use crate::base::files;
 use crate::base::interrupt::Interrupted;
-use crate::base::layout::{Choices, Lab};
-use crate::build::{emulator, kernel, module, packages, selftests, source};
-use crate::commands::{bisect, boot, check, edit, mutants, run, upstream};
+use crate::base::layout::Lab;
+use crate::build::emulator::Emulator;
+use crate::build::plan::{self, Product};
+use crate::build::{kernel, module, packages, source, toolchain};
+use crate::commands::{bisect, boot, check, edit, figures, fits, mutants, run, upstream};
 
 #[derive(Parser)]
 #[command(
@@ -41,6 +44,9 @@ enum Command {
     Boot(Box<boot::Options>),
     /// Measure every strategy; prints the table and writes build/report/run.json
     Run,
+    /// Write the figures of the last measurement into README.md and Documentation/; measures first
+    /// if there is none of what is built now
+    Figures,
     /// Run every test; prints KTAP and writes build/report/check.json
     Check(check::Options),
     /// Run the kernel tree's own KVM selftests with and without the module; writes
@@ -50,6 +56,9 @@ enum Command {
     Mutants(mutants::Options),
     /// Build and boot the kernel after each patch of the host series
     Bisect,
+    /// Say of each patch of the host series whether a kernel source (KERNEL_SOURCE, an archive or a
+    /// tree) takes it; nothing is built
+    Fits,
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
     Kernel(edit::Command),
@@ -79,6 +88,7 @@ pub fn main() -> ExitCode {
         "SETUP",
         "JOBS",
         "KDIR",
+        "KERNEL",
         "KERNEL_SOURCE",
         "EMULATOR_SOURCE",
         "DOWNLOADS",
@@ -107,11 +117,12 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     let lab = Lab::open(cli.choices)?;
+    source::check_kernel(&lab)?;
     match cli.command {
         Command::Setup => {
             lab.lock()?;
             packages::setup(&lab)?;
-            packages::bindgen(&lab)?;
+            toolchain::bindgen(&lab)?;
             eprintln!("lab: everything that is needed is installed");
         }
         Command::Fetch => {
@@ -124,12 +135,14 @@ fn dispatch(cli: Cli) -> Result<u8> {
             return Ok(boot::run(&lab, &options)?.clamp(0, 255) as u8);
         }
         Command::Run => run::run(&lab)?,
+        Command::Figures => figures::run(&lab)?,
         Command::Check(options) => return Ok(if check::run(&lab, &options)? { 0 } else { 1 }),
         Command::Upstream(options) => {
             return Ok(if upstream::run(&lab, &options)? { 0 } else { 1 })
         }
         Command::Mutants(options) => return Ok(if mutants::run(&lab, &options)? { 0 } else { 1 }),
         Command::Bisect => return Ok(if bisect::run(&lab)? { 0 } else { 1 }),
+        Command::Fits => return Ok(if fits::run(&lab)? { 0 } else { 1 }),
         Command::Kernel(command) => return edit::run(&lab, &command),
         Command::Clean => {
             lab.lock()?;
@@ -151,37 +164,37 @@ fn dispatch(cli: Cli) -> Result<u8> {
 fn build(lab: &Lab, what: What) -> Result<()> {
     lab.lock()?;
     if let (What::Module, Some(kdir)) = (what, lab.choices.kdir.clone()) {
-        packages::bindgen_for_module(lab)?;
+        toolchain::bindgen_for_module(lab)?;
         let object = module::build_for(lab, &kdir)?;
         eprintln!("lab: {} is built", lab.shown(&object));
         return Ok(());
     }
     packages::setup(lab)?;
-    let all = matches!(what, What::All);
-    if all || matches!(what, What::Emulator) {
-        emulator::build(lab, emulator::Kind::Patched)?;
-    }
-    if all || matches!(what, What::EmulatorUnpatched) {
-        emulator::build(lab, emulator::Kind::Unpatched)?;
-    }
-    if all || matches!(what, What::Stock) {
-        kernel::build(lab, kernel::Kind::Stock)?;
-    }
-    if all || matches!(what, What::Patched | What::Module | What::ModuleBroken) {
-        let patched = kernel::build(lab, kernel::Kind::Patched)?;
-        if all || matches!(what, What::Module) {
-            let object = module::build(lab, &patched, module::Kind::Shipped)?;
-            eprintln!("lab: {} is built", lab.shown(&object));
-        }
-        if all || matches!(what, What::ModuleBroken) {
-            module::build(lab, &patched, module::Kind::Broken)?;
-        }
-    }
-    if all || matches!(what, What::Debug) {
-        kernel::build(lab, kernel::Kind::Debug)?;
-    }
-    if all || matches!(what, What::Selftests) {
-        selftests::build(lab)?;
+    let (patched, module) = (kernel::Kind::Patched, module::Kind::Shipped);
+    let all = vec![
+        Product::Emulator(Emulator::Patched),
+        Product::Emulator(Emulator::Unpatched),
+        Product::StockKernel,
+        Product::DebugKernel,
+        Product::Module(patched, module),
+        Product::Module(patched, module::Kind::Broken),
+        Product::Selftests,
+    ];
+    let parts = match what {
+        What::All => all,
+        What::Stock => vec![Product::StockKernel],
+        What::Patched => vec![Product::PatchedKernel],
+        What::Debug => vec![Product::DebugKernel],
+        What::Emulator => vec![Product::Emulator(Emulator::Patched)],
+        What::EmulatorUnpatched => vec![Product::Emulator(Emulator::Unpatched)],
+        What::Module => vec![Product::Module(patched, module)],
+        What::ModuleBroken => vec![Product::Module(patched, module::Kind::Broken)],
+        What::Selftests => vec![Product::Selftests],
+    };
+    plan::build(lab, parts)?;
+    if matches!(what, What::All | What::Module) {
+        let object = module::build(lab, &kernel::build(lab, patched)?, module)?;
+        eprintln!("lab: {} is built", lab.shown(&object));
     }
     Ok(())
 }

@@ -68,8 +68,7 @@ fn edit(lab: &Lab) -> Result<()> {
         lab,
         "kernel-edit",
         "making the git tree of the patched kernel",
-    )?
-    .next("if a patch does not apply, mend patches/linux; then run the same command again");
+    )?;
     let new = tree.with_extension("new");
     files::remove(&new)?;
     step.run(Process::new("cp").arg("-a").arg(&pristine.dir).arg(&new))?;
@@ -91,6 +90,7 @@ fn edit(lab: &Lab) -> Result<()> {
     )?;
     step.run(git(&new).args(["tag", "base"]))?;
     let patches = series::patches(&kernel::series_dir(lab))?;
+    let mut applied = true;
     if !patches.is_empty() {
         // The committer is the user's own when git knows one.
         let known = ask(git(&new).args(["config", "user.email"])).is_some_and(|e| !e.is_empty());
@@ -98,13 +98,23 @@ fn edit(lab: &Lab) -> Result<()> {
         if !known {
             command.args(me);
         }
-        step.run(command.args(["am", "-q"]).args(&patches))?;
+        applied = step.status(command.args(["am", "-q"]).args(&patches))?;
     }
     fs::rename(&new, &tree)?;
+    let shown = lab.shown(&tree);
+    if !applied {
+        let what = format!("not all of patches/linux applies to {}", pristine.name);
+        return Err(Failure::new(what)
+            .details(step.tail(8))
+            .next(format!(
+                "git am waits in {shown}: `git apply --reject` the patch that it names, mend what is in \
+                 the .rej files, `git add` it, `git am --continue`; then `lab kernel save`"
+            ))
+            .into());
+    }
     step.done();
     eprintln!(
-        "lab: edit and commit in {}, then `lab kernel try -- COMMAND` and `lab kernel save`",
-        lab.shown(&tree)
+        "lab: edit and commit in {shown}, then `lab kernel try -- COMMAND` and `lab kernel save`"
     );
     Ok(())
 }
@@ -155,6 +165,18 @@ fn attempt(lab: &Lab, options: &Try) -> Result<u8> {
 
 fn save(lab: &Lab) -> Result<()> {
     let tree = need(lab)?;
+    for under_way in ["rebase-apply", "rebase-merge"] {
+        if tree.join(".git").join(under_way).exists() {
+            return Err(
+                Failure::new("git am or git rebase is not finished in the git tree")
+                    .next(format!(
+                        "finish it in {} (`git status` says how), then run this again",
+                        lab.shown(&tree)
+                    ))
+                    .into(),
+            );
+        }
+    }
     let dirty =
         ask(git(&tree).args(["status", "--porcelain", "--untracked-files=no"])).unwrap_or_default();
     if !dirty.is_empty() {

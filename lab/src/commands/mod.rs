@@ -6,6 +6,8 @@ pub mod boot; // `lab boot`: one command in one machine
 pub mod check; // `lab check`: every test, as KTAP and check.json
 pub mod cli; // the command line
 pub mod edit; // `lab kernel`: the loop of a developer of the host series
+pub mod figures; // `lab figures`: the last measurement, written into the documents
+pub mod fits; // `lab fits`: does a kernel source take the host series?
 pub mod mutants; // `lab mutants`: broken synchronisation points, and the tests that must notice
 pub mod run; // `lab run`: every strategy, measured
 pub mod upstream; // `lab upstream`: the kernel tree's own KVM selftests, with and without the module

@@ -16,10 +16,10 @@ use crate::base::failure::{self, Failure};
 use crate::base::files::write_json;
 use crate::base::interrupt;
 use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
+use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::build::copy;
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::kmod;
 use crate::build::module;
@@ -27,7 +27,7 @@ use crate::build::packages;
 use crate::build::selftests;
 use crate::build::series;
 use crate::commands::check;
-use crate::machine::run::{self as machine, End, Machine};
+use crate::machine::{self, End, Machine};
 use crate::tests::list::{self, EmulatorName, Entry, Group, Guest, List, ModuleName};
 use crate::tests::verdict::{failed_itself, Verdict};
 use crate::tests::watch::{Seen, Watch};
@@ -275,13 +275,17 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         }
     }
     lab.unlock();
-    let ended = two_at_a_time(&composed, |(mutant, print, tests, machine, dir)| {
-        let found = boot(mutant, tests, machine, dir)?;
-        let row = Row::new(mutant, print, found);
-        let word = if row.killed { "noticed" } else { "NOT NOTICED" };
-        eprintln!("lab: {}: {word}: {}", row.name, row.how);
-        Ok::<_, anyhow::Error>(row)
-    });
+    let ended = side_by_side(
+        &lab.jobs,
+        &composed,
+        |(mutant, print, tests, machine, dir)| {
+            let found = boot(mutant, tests, machine, dir)?;
+            let row = Row::new(mutant, print, found);
+            let word = if row.killed { "noticed" } else { "NOT NOTICED" };
+            eprintln!("lab: {}: {word}: {}", row.name, row.how);
+            Ok::<_, anyhow::Error>(row)
+        },
+    );
     let mut failed = None;
     for row in ended {
         match row {
@@ -341,7 +345,7 @@ impl Base {
         let module = module::build(lab, &kernel, module::Kind::Shipped)?;
         let mut print = Fingerprint::new("base")
             .file(&kernel.image())?
-            .file(&emulator::build(lab, emulator::Kind::Patched)?)?;
+            .file(&emulator::build(lab, Emulator::Patched)?)?;
         let of_tests = kmod::build(lab, &kernel)?;
         for file in kernel.modules()?.iter().chain([&module]).chain(&of_tests) {
             print = print.file(file)?;
@@ -405,7 +409,7 @@ fn unmutated(lab: &Lab, mutants: &[Mutant], list: &List, base: &Base) -> Result<
     if count > 0 {
         eprintln!("lab: running {count} tests without a mutant, which must pass");
     }
-    let ended = two_at_a_time(&composed, |(group, tests, (machine, dir))| {
+    let ended = side_by_side(&lab.jobs, &composed, |(group, tests, (machine, dir))| {
         let mut watch = Watch::new(tests);
         let mut rows = Vec::new();
         let outcome = machine::run(machine, dir, &mut |told| rows.extend(watch.told(told)))?;

@@ -17,17 +17,17 @@ use crate::base::failure::Failure;
 use crate::base::files;
 use crate::base::files::write_json;
 use crate::base::layout::Lab;
-use crate::base::parallel::two_at_a_time;
+use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::{ask, Step};
-use crate::build::emulator;
+use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kernel};
 use crate::build::module;
 use crate::build::packages;
 use crate::build::source;
 use crate::commands::boot::quoted;
 use crate::machine::console::message;
-use crate::machine::run::{self as machine, End, Machine, Outcome, Told};
+use crate::machine::{self, End, Machine, Outcome, Told};
 use crate::measure::strategies::strategies;
 use crate::tests::list::{Entry, Guest};
 use crate::tests::watch::{Seen, Watch};
@@ -259,11 +259,11 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     let columns = columns(lab, &options.on)?;
     // All of them, so that a script finds the program that it is about.
     let files = crate::build::selftests::programs(&output)?;
-    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     lab.unlock();
 
     let composing = Mutex::new(());
-    let all = two_at_a_time(&columns, |column| {
+    let all = side_by_side(&lab.jobs, &columns, |column| {
         let runner = Runner {
             lab,
             column,
@@ -442,7 +442,7 @@ fn columns(lab: &Lab, only: &[String]) -> Result<Vec<Column>> {
             .into());
     }
     names.retain(|n| only.is_empty() || n == "unloaded" || only.contains(n));
-    let emulator = emulator::build(lab, emulator::Kind::Patched)?;
+    let emulator = emulator::build(lab, Emulator::Patched)?;
     let kernel = kernel::build(lab, kernel::Kind::Patched)?;
     let mut columns = Vec::new();
     for name in names {

@@ -2,12 +2,13 @@
 //! The disk that the emulator boots from: a FAT file system with syslinux, made without root.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::base::failure::Failure;
+use crate::machine::tool;
 
 const HEADS: u64 = 16;
 const SECTORS: u64 = 63;
@@ -20,68 +21,34 @@ pub struct Image {
 
 /// Makes `dir`/disk.img from a kernel, initrd parts (concatenated) and the kernel's parameters.
 pub fn make(dir: &Path, kernel: &Path, initrd: &[&[u8]], parameters: &str) -> Result<Image> {
-    let path = dir.join("disk.img");
-    let log = dir.join("image.log");
-    let initrd_path = dir.join("initrd");
-    fs::write(&initrd_path, initrd.concat())
-        .with_context(|| format!("writing {}", initrd_path.display()))?;
-    let config = dir.join("syslinux.cfg");
-    fs::write(
-        &config,
-        format!("DEFAULT lab\nPROMPT 0\nLABEL lab\n LINUX bzImage\n INITRD initrd\n APPEND {parameters}\n"),
-    )?;
+    let [kernel_here, initrd_here] = ["bzImage", "initrd"].map(|name| dir.join(name));
+    let initrd = initrd.concat();
     let content = fs::metadata(kernel)
         .with_context(|| format!("reading {}", kernel.display()))?
         .len()
-        + fs::metadata(&initrd_path)?.len();
+        + initrd.len() as u64;
     let cylinders = cylinders(content);
-    let _ = fs::remove_file(&path);
-    // mtools refuses nothing: the checks are for hard disks with a partition table.
-    let tool = |program: &str, arguments: &[&str]| -> Result<()> {
-        let output = Command::new(program)
-            .args(arguments)
-            .env("MTOOLS_SKIP_CHECK", "1")
-            .output()
-            .with_context(|| format!("starting {program}"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        fs::write(&log, [output.stdout, output.stderr].concat())?;
-        Err(crate::base::failure::from_log(
-            &format!("making the boot image failed ({program})"),
-            &log,
-            "check the disk's free space and the packages mtools and syslinux (`lab setup`)",
-        )
-        .into())
-    };
-    let image = text(&path)?;
-    let (tracks, heads, sectors) = (
-        cylinders.to_string(),
-        HEADS.to_string(),
-        SECTORS.to_string(),
-    );
-    tool(
-        "mformat",
-        &[
-            "-C", "-i", image, "-t", &tracks, "-h", &heads, "-s", &sectors, "::",
-        ],
+    symlink(kernel, &kernel_here)?;
+    fs::write(&initrd_here, initrd)
+        .with_context(|| format!("writing {}", initrd_here.display()))?;
+    fs::write(
+        dir.join("syslinux.cfg"),
+        format!("DEFAULT lab\nPROMPT 0\nLABEL lab\n LINUX bzImage\n INITRD initrd\n APPEND {parameters}\n"),
     )?;
-    tool("syslinux", &["--install", image])?;
-    tool("mcopy", &["-i", image, text(kernel)?, "::bzImage"])?;
-    tool(
-        "mcopy",
-        &["-i", image, text(&initrd_path)?, text(&config)?, "::"],
-    )?;
-    let _ = fs::remove_file(&initrd_path);
+    for line in [
+        &format!("mformat -C -i disk.img -t {cylinders} -h {HEADS} -s {SECTORS} ::"),
+        "syslinux --install disk.img",
+        "mcopy -i disk.img bzImage initrd syslinux.cfg ::",
+    ] {
+        let mut words = line.split(' ');
+        let mut tool = Command::new(words.next().unwrap_or_default());
+        // mtools refuses nothing: the checks are for hard disks with a partition table.
+        tool.args(words).env("MTOOLS_SKIP_CHECK", "1");
+        tool::run(tool.current_dir(dir), "making the boot image", dir)?;
+    }
+    fs::remove_file(kernel_here)?;
+    fs::remove_file(initrd_here)?;
     Ok(Image { cylinders })
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| {
-        Failure::new(format!("{} is not UTF-8", path.display()))
-            .next("use a checkout whose path is")
-            .into()
-    })
 }
 
 /// The content, the boot loader, and room for what FAT itself takes; at least what makes a FAT16.

@@ -1,17 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the figures must show: `lab run` fails if they do not.
 
-use serde::{Deserialize, Serialize};
-
-use crate::measure::report::{Cost, Figures, Report, States, STATES, VCPUS};
-
-/// A goal as run.json has it, and why it is not met, if it is not.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub struct Goal {
-    pub goal: String,
-    pub met: bool,
-    pub failures: Vec<String>,
-}
+use crate::measure::report::{Cost, Figures, Goal, States, Strategies, STATES, VCPUS};
 
 /// What is wrong with the first's figures, given those of stock.
 type Judge = fn(&Figures, &Figures) -> Vec<String>;
@@ -34,12 +24,17 @@ const GOALS: [(&str, &str, Judge); 11] = [
     ("xinuse", "takes no more instructions than stock for an armed exit", armed),
 ];
 
+/// The goals, as [`judge`] names them.
+pub fn names() -> impl Iterator<Item = String> {
+    GOALS.iter().map(|(who, what, _)| format!("{who} {what}"))
+}
+
 /// What came of each goal, in the order of the table.
-pub fn judge(report: &Report) -> Vec<Goal> {
+pub fn judge(strategies: &Strategies) -> Vec<Goal> {
     GOALS
         .iter()
         .map(|(who, what, judge)| {
-            let failures = failures(report, who, *judge);
+            let failures = failures(strategies, who, *judge);
             Goal {
                 goal: format!("{who} {what}"),
                 met: failures.is_empty(),
@@ -49,16 +44,15 @@ pub fn judge(report: &Report) -> Vec<Goal> {
         .collect()
 }
 
-fn failures(report: &Report, who: &str, judge: Judge) -> Vec<String> {
-    let judged: Vec<_> = report
-        .strategies
+fn failures(strategies: &Strategies, who: &str, judge: Judge) -> Vec<String> {
+    let judged: Vec<_> = strategies
         .iter()
         .filter(|(name, _)| match who {
-            EACH => name != "stock" && name != "unloaded",
-            one => name == one,
+            EACH => *name != "stock" && *name != "unloaded",
+            one => *name == one,
         })
         .collect();
-    match report.figures("stock") {
+    match strategies.get("stock") {
         Some(stock) if !judged.is_empty() => judged
             .iter()
             .flat_map(|(name, ours)| {
@@ -196,18 +190,13 @@ fn armed(ours: &Figures, stock: &Figures) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::report::tests::report;
+    use crate::measure::collection::tests::report;
 
     /// The goals that are not met once `change` has been made to the strategy's figures.
     fn missed(name: &str, change: impl Fn(&mut Figures)) -> Vec<String> {
-        let mut report = report();
-        let (_, figures) = report
-            .strategies
-            .iter_mut()
-            .find(|(n, _)| n == name)
-            .unwrap();
-        change(figures);
-        let goals = judge(&report).into_iter();
+        let mut strategies = report().strategies;
+        change(&mut strategies[name]);
+        let goals = judge(&strategies).into_iter();
         goals.filter(|g| !g.met).map(|g| g.goal).collect()
     }
 
@@ -276,9 +265,9 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_met() {
-        let mut report = report();
-        report.strategies.retain(|(name, _)| name != "lazy");
-        let missed = judge(&report).into_iter().filter(|g| !g.met).count();
+        let mut strategies = report().strategies;
+        strategies.shift_remove("lazy");
+        let missed = judge(&strategies).into_iter().filter(|g| !g.met).count();
         assert_eq!(missed, 5);
     }
 }

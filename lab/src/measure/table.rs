@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use comfy_table::{presets, CellAlignment};
+
 use crate::measure::report::{Cost, Figures, Report, States, LOSSES, STATES, VCPUS};
 
 /// Rows under the names of the strategies; a row without cells is a section's title.
@@ -24,9 +26,8 @@ impl<'a> Table<'a> {
     }
 
     fn row(&mut self, name: &str, cell: impl Fn(&Figures) -> String) {
-        let cells = self.report.strategies.iter().map(|(_, f)| cell(f));
-        self.rows
-            .push((format!("  {name}"), Some(cells.collect::<Vec<_>>())));
+        let cells = self.report.strategies.values().map(cell).collect();
+        self.rows.push((format!("  {name}"), Some(cells)));
     }
 
     /// A section with a row for each state of the guest.
@@ -40,31 +41,28 @@ impl<'a> Table<'a> {
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let with_cells = || self.rows.iter().filter_map(|(n, c)| Some((n, c.as_ref()?)));
-        let first = with_cells().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let heads = self.report.strategies.iter().map(|(name, _)| name);
-        let widths: Vec<usize> = heads
-            .clone()
-            .enumerate()
-            .map(|(i, head)| {
-                let cells = with_cells().map(|(_, cells)| cells[i].len());
-                cells.chain([head.len()]).max().unwrap_or(0)
-            })
-            .collect();
-        write!(f, "{:first$}", "")?;
-        for (head, width) in heads.zip(&widths) {
-            write!(f, "  {head:>width$}")?;
-        }
-        writeln!(f)?;
+        let mut table = comfy_table::Table::new();
+        table.load_preset(presets::NOTHING);
+        let names = self.report.strategies.keys().map(String::as_str);
+        table.set_header([""].into_iter().chain(names));
         for (name, cells) in &self.rows {
-            let Some(cells) = cells else {
-                writeln!(f, "{name}")?;
-                continue;
-            };
-            let mut line = format!("{name:first$}");
-            for (cell, width) in cells.iter().zip(&widths) {
-                line += &format!("  {cell:>width$}");
+            if let Some(cells) = cells {
+                table.add_row([name].into_iter().chain(cells));
             }
+        }
+        for (number, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((if number == 0 { 0 } else { 2 }, 0));
+            if number > 0 {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let mut lines = table.lines();
+        writeln!(f, "{}", lines.next().unwrap_or_default())?;
+        for (title, cells) in &self.rows {
+            let line = match cells {
+                Some(_) => lines.next().unwrap_or_default(),
+                None => title.clone(),
+            };
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
@@ -187,4 +185,70 @@ fn growth(report: &Report) -> Table<'_> {
 /// A state as the tables have it.
 fn shown(state: &str) -> String {
     state.replace("no_amx", "no AMX")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::collection::tests::report;
+
+    #[test]
+    fn the_tables_have_a_row_for_each_figure() {
+        let mut report = report();
+        let stock = &mut report.strategies[0];
+        stock.switch_plain.get_mut("dormant").unwrap().kept = 0;
+        stock.userspace.get_mut("live").unwrap().msr.wrmsr_xfd_err = 500;
+        let text = tables(&report);
+        let row = |title: &str, name: &str| -> Vec<String> {
+            let rows = text.lines().skip_while(|l| !l.starts_with(title));
+            let line = rows.skip(1).find(|l| l.trim().starts_with(name)).unwrap();
+            let cells = line.trim().trim_start_matches(name);
+            cells.split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(
+            row("MSR accesses", "armed"),
+            ["1.00", "1.00", "0.00", "4.00", "0.00"]
+        );
+        assert_eq!(
+            row("instructions per", "no AMX"),
+            ["1122", "1122", "1122", "1122", "1122"]
+        );
+        assert_eq!(
+            row("VMs older", "live"),
+            ["-", "-", "1.00", "1142", "1.00", "1142", "1.00", "1142"]
+        );
+        assert_eq!(
+            row("a switch to a plain", "dormant")[..3],
+            ["1+0", "2+0", "6000*"]
+        );
+        assert_eq!(
+            row("an exit to userspace", "live")[..3],
+            ["1+0", "2+0.50", "6000"]
+        );
+        assert_eq!(row("armed vCPUs", "64")[..2], ["0.00", "1121"]);
+        assert_eq!(
+            row("bytes of memory", "module"),
+            ["-", "-", "32", "32", "32"]
+        );
+        assert_eq!(
+            row("bytes of tile", "dormant, userspace"),
+            ["1020", "1020", "0", "0", "0"]
+        );
+        assert!(text.lines().all(|l| l.len() <= 110));
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_longest_cell() {
+        let text = tables(&report());
+        let head: Vec<&str> = text.lines().take(3).collect();
+        assert_eq!(
+            head,
+            [
+                "                      stock  unloaded     xinuse      eager       lazy",
+                "MSR accesses per exit (XFD, XFD_ERR)",
+                "  never                0.00      0.00       0.00       0.00       0.00",
+            ]
+        );
+        assert!(text.lines().all(|l| l == l.trim_end()));
+    }
 }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::machine::console::{message, Lines, Severity};
-use crate::machine::run::{End, Outcome, Told};
+use crate::machine::console::{message, Lines};
+use crate::machine::{End, Outcome, Severity, Told};
 use crate::tests::list::{strategies, Expect, Group, Guest};
 use crate::tests::verdict::{judge, Verdict};
 

@@ -1,50 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
-//! One run of the emulator: composed, started, followed on both serial lines, and brought to an
-//! end, its own or a forced and explained one.
+//! One run of the emulator: started, followed on both serial lines, and brought to an end, its own
+//! or a forced and explained one.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::base::failure::Failure;
-use crate::base::files;
 use crate::base::files::remove;
 use crate::base::interrupt;
-use crate::base::layout::Lab;
-use crate::base::stamp::Fingerprint;
-use crate::build::kernel::Kernel;
-use crate::machine::console::{message, Event, Lines, OutputParser, Severity, SplatScanner};
-use crate::machine::image;
-use crate::machine::initramfs::{self, Archive};
-
-/// A machine to be: what it runs and for how long.
-pub struct Machine {
-    /// Names its directory below build/boot.
-    pub name: String,
-    pub emulator: PathBuf,
-    pub kernel: Kernel,
-    /// xfd_switch.ko, to be there; it is loaded only with a strategy.
-    pub module: Option<PathBuf>,
-    pub strategy: Option<String>,
-    pub programs: Vec<PathBuf>,
-    pub added: Vec<PathBuf>,
-    pub cpus: u32,
-    /// MiB
-    pub memory: u32,
-    /// The kernel's, and those of KVM's modules: "kvm_intel.ept=0".
-    pub parameters: String,
-    /// Names of CPU features that the machine is to lack, as Bochs has them, by commas.
-    pub without: String,
-    /// A script for the machine's sh.
-    pub command: String,
-    pub timeout: Duration,
-    /// How long both serial lines may be silent.
-    pub silence: Duration,
-}
+use crate::machine::console::{message, Lines};
+use crate::machine::marks::{Event, OutputParser};
+use crate::machine::splats::{Severity, SplatScanner};
+use crate::machine::tail::Tail;
+use crate::machine::{End, Machine, Outcome};
 
 /// What the follower of a boot is told as it happens.
 pub enum Told<'a> {
@@ -54,269 +25,17 @@ pub enum Told<'a> {
     Console(&'a str, Option<Severity>),
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub enum End {
-    /// The command's exit status.
-    Exit(i32),
-    Panic,
-    Timeout,
-    Silent,
-    /// The emulator ended by itself before the command did.
-    Died,
-    /// The machine could not be set up, in its own words.
-    Setup(String),
-}
-
-pub struct Outcome {
-    pub end: End,
-    pub dir: PathBuf,
-    pub console: PathBuf,
-    /// The heads of all splats.
-    pub splats: Vec<String>,
-    /// Whether the machine switched itself off, and had not to be killed.
-    pub powered_off: bool,
-    pub elapsed: Duration,
-    last_lines: Vec<String>,
-    timeout: Duration,
-    silence: Duration,
-}
-
-#[cfg(test)]
-impl Outcome {
-    /// An outcome for the tests of those who judge it.
-    pub fn test(end: End) -> Outcome {
-        Outcome {
-            end,
-            dir: PathBuf::new(),
-            console: PathBuf::new(),
-            splats: Vec::new(),
-            powered_off: true,
-            elapsed: Duration::ZERO,
-            last_lines: Vec::new(),
-            timeout: Duration::ZERO,
-            silence: Duration::ZERO,
-        }
-    }
-}
-
-impl Outcome {
-    /// `None` when the command ran to its end.
-    pub fn failure(&self) -> Option<Failure> {
-        let seconds = self.elapsed.as_secs();
-        let (what, next) = match &self.end {
-            End::Exit(_) => return None,
-            End::Panic => (
-                format!("the kernel in the machine panicked after {seconds} s"),
-                "read the console log from its first splat on; `lab boot -- COMMAND` repeats a single command",
-            ),
-            End::Timeout => (
-                format!("the machine did not finish within {} s and was killed", self.timeout.as_secs()),
-                "if it was only slow, give it --timeout SECONDS; if it hung, the console log shows where",
-            ),
-            End::Silent => (
-                format!("the machine said nothing for {} s and was killed", self.silence.as_secs()),
-                "it hangs, or works in silence: the console log shows where; --silence SECONDS gives it longer",
-            ),
-            End::Died => (
-                format!("the emulator ended after {seconds} s, before the command did"),
-                "read emulator.out and bochs.log beside the console log (a triple fault shows as \"3rd exception\")",
-            ),
-            End::Setup(words) => (
-                format!("the machine could not be set up: {words}"),
-                "the console log has the kernel's reason; is the module built for this kernel, and the strategy one that it has?",
-            ),
-        };
-        let mut failure = Failure::new(what);
-        if !self.last_lines.is_empty() {
-            failure = failure
-                .details(["last console lines:"])
-                .details(self.last_lines.iter().cloned());
-        }
-        Some(failure.log(&self.console).next(next))
-    }
-}
-
 const LAST_LINES: usize = 15;
 
 /// The kernel's last words. The machine has no ACPI with which to go off by itself then.
-const HALTED: [&str; 2] = ["reboot: System halted", "reboot: Power down"];
+const HALTED: [&str; 3] = [
+    "reboot: Power off not available: System halted instead",
+    "reboot: System halted",
+    "reboot: Power down",
+];
 
 /// How long a machine may take to switch itself off.
 const SHUTDOWN: Duration = Duration::from_secs(60);
-
-/// Composes the machine's directory with its disk; the lab should be locked while it does.
-pub fn compose(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
-    let dir = lab.at("build/boot").join(&machine.name);
-    remove(&dir)?;
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    forget_old_boots(lab)?;
-    let base = base(lab, machine)?;
-    let mut own = Archive::default();
-    own.text("cmd", 0o755, &machine.command);
-    own.text(
-        "etc/strategy",
-        0o644,
-        machine.strategy.as_deref().unwrap_or(""),
-    );
-    own.directory("add");
-    for file in &machine.added {
-        let name = file.file_name().ok_or_else(|| {
-            Failure::new(format!("{} has no name to add it under", file.display()))
-                .next("name a file or a directory")
-        })?;
-        if !file.exists() {
-            return Err(
-                Failure::new(format!("there is no {} to add", file.display()))
-                    .next("check --add")
-                    .into(),
-            );
-        }
-        own.add(&format!("add/{}", name.to_string_lossy()), file)?;
-    }
-    // idle=halt: with two CPUs and the default idle loop tests stalled for a second now and then, with
-    // this they did not. The emulator's MWAIT is the suspect; nobody has looked.
-    let parameters = format!(
-        "console=ttyS0,115200 rdinit=/init panic=0 idle=halt {}",
-        machine.parameters
-    );
-    let disk = image::make(
-        &dir,
-        &machine.kernel.image(),
-        &[&base, &own.pack()?],
-        &parameters,
-    )?;
-    fs::write(dir.join("bochsrc"), bochsrc(machine, &disk))?;
-    Ok(dir)
-}
-
-/// The packed part that all boots of one kernel share, kept in build/initramfs.
-fn base(lab: &Lab, machine: &Machine) -> Result<Vec<u8>> {
-    let init = lab.at("lab/guest/init.sh");
-    let functions = lab.at("lab/guest/lab.sh");
-    let modules: Vec<PathBuf> = machine
-        .kernel
-        .modules()?
-        .into_iter()
-        .filter(|m| m.exists())
-        .collect();
-    let mut print = Fingerprint::new("initramfs")
-        .file(&init)?
-        .file(&functions)?;
-    for file in modules
-        .iter()
-        .chain(&machine.module)
-        .chain(&machine.programs)
-    {
-        print = print.identity(file)?;
-    }
-    let path = lab
-        .at("build/initramfs")
-        .join(format!("{}.cpio.gz", &print.finish()[..16]));
-    if let Ok(packed) = fs::read(&path) {
-        return Ok(packed);
-    }
-    let archive = initramfs::base(
-        &init,
-        &functions,
-        &modules,
-        machine.module.as_deref(),
-        &machine.programs,
-    )?;
-    let packed = archive.pack()?;
-    forget_old(path.parent().unwrap_or(Path::new(".")))?;
-    crate::base::files::write_atomic(&path, &packed)?;
-    Ok(packed)
-}
-
-/// Keeps the newest few packed archives.
-fn forget_old(dir: &Path) -> Result<()> {
-    let mut files: Vec<_> = files::below(dir)?
-        .into_iter()
-        .filter_map(|f| Some((fs::metadata(&f).ok()?.modified().ok()?, f)))
-        .collect();
-    files.sort();
-    for (_, file) in files.iter().rev().skip(7) {
-        remove(file)?;
-    }
-    Ok(())
-}
-
-/// Keeps the logs of the last few single boots.
-fn forget_old_boots(lab: &Lab) -> Result<()> {
-    let mut dirs: Vec<_> = fs::read_dir(lab.at("build/boot"))?
-        .filter_map(Result::ok)
-        .filter(|e| e.file_name().to_string_lossy().starts_with("boot-"))
-        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
-        .collect();
-    dirs.sort();
-    for (_, dir) in dirs.iter().rev().skip(20) {
-        remove(dir)?;
-    }
-    Ok(())
-}
-
-fn bochsrc(machine: &Machine, disk: &image::Image) -> String {
-    let vga = [
-        "/usr/share/vgabios/vgabios-stdvga.bin",
-        "/usr/share/vgabios/vgabios.bin",
-    ];
-    let vga = vga
-        .into_iter()
-        .find(|v| Path::new(v).exists())
-        .unwrap_or(vga[0]);
-    let without = match machine.without.as_str() {
-        "" => String::new(),
-        features => format!(", exclude_features=\"{features}\""),
-    };
-    format!(
-        "config_interface: textconfig\n\
-         display_library: nogui\n\
-         memory: guest={memory}, host={host}\n\
-         cpu: model=sapphire_rapids, count={cpus}, ips=20000000, reset_on_triple_fault=0{without}\n\
-         romimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
-         vgaromimage: file={vga}\n\
-         ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
-         ata0-master: type=disk, path=disk.img, mode=flat, cylinders={cylinders}, heads=16, spt=63\n\
-         boot: disk\n\
-         clock: sync=none, time0=1767225600\n\
-         com1: enabled=1, mode=file, dev=console.log\n\
-         com2: enabled=1, mode=file, dev=output.log\n\
-         log: bochs.log\n\
-         panic: action=fatal\n\
-         error: action=ignore\n\
-         info: action=ignore\n\
-         debug: action=ignore\n",
-        memory = machine.memory,
-        // The most that the emulator takes; it keeps the rest in a file.
-        host = machine.memory.min(2048),
-        cpus = machine.cpus,
-        cylinders = disk.cylinders,
-    )
-}
-
-/// A file that another process appends to; it may not be there yet.
-struct Tail {
-    path: PathBuf,
-    file: Option<File>,
-}
-
-impl Tail {
-    fn new(path: PathBuf) -> Self {
-        Tail { path, file: None }
-    }
-
-    fn read(&mut self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        if self.file.is_none() {
-            self.file = File::open(&self.path).ok();
-        }
-        if let Some(file) = &mut self.file {
-            file.read_to_end(&mut bytes)
-                .with_context(|| format!("reading {}", self.path.display()))?;
-        }
-        Ok(bytes)
-    }
-}
 
 /// Starts the emulator in a composed directory and follows it to the end.
 pub fn run(machine: &Machine, dir: &Path, tell: &mut dyn FnMut(Told)) -> Result<Outcome> {
@@ -383,11 +102,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn follow(
-        mut self,
-        child: &mut std::process::Child,
-        tell: &mut dyn FnMut(Told),
-    ) -> Result<Outcome> {
+    fn follow(mut self, child: &mut Child, tell: &mut dyn FnMut(Told)) -> Result<Outcome> {
         let (end, powered_off) = loop {
             interrupt::check()?;
             // Asked before reading, so that nothing written before the end is missed.
@@ -498,6 +213,8 @@ impl<'a> Follower<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::kernel::Kernel;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     /// Runs a shell script in the emulator's place.
@@ -507,24 +224,14 @@ mod tests {
         fs::write(&emulator, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(dir.path().join("disk.img.lock"), "").unwrap();
+        let kernel = Kernel {
+            source: PathBuf::new(),
+            objects: PathBuf::new(),
+        };
         let machine = Machine {
-            name: "test".into(),
-            emulator,
-            kernel: Kernel {
-                source: PathBuf::new(),
-                objects: PathBuf::new(),
-            },
-            module: None,
-            strategy: None,
-            programs: Vec::new(),
-            added: Vec::new(),
-            cpus: 1,
-            memory: 1,
-            parameters: String::new(),
-            without: String::new(),
-            command: String::new(),
             timeout: Duration::from_millis(timeout),
             silence: Duration::from_millis(silence),
+            ..Machine::new("test", &emulator, &kernel)
         };
         let (mut output, mut marks) = (Vec::new(), Vec::new());
         let outcome = run(&machine, dir.path(), &mut |told| match told {
