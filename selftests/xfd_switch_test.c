@@ -8,7 +8,7 @@
  * Most tests are "event.<state>.<event>".  The guest enters the state, and then,
  * some rounds, meets the event and checks itself.
  *
- * States: see xfd_state.h.
+ * States: see lib/state.h.
  *
  * Events:
  *	vmcall		exits that the kernel handles
