@@ -133,7 +133,7 @@ static void cpuid_components(void)
 
 static void cpuid_palette(void)
 {
-	/* "Tile Information Main Leaf", 1DH: what xfd.h takes for granted. */
+	/* "Tile Information Main Leaf", 1DH: what lib/tiles.h takes for granted. */
 	GUEST_ASSERT(this_cpu_property(X86_PROPERTY_AMX_MAX_PALETTE_TABLES) >= 1);
 	GUEST_ASSERT_EQ(this_cpu_property(X86_PROPERTY_AMX_TOTAL_TILE_BYTES), XFD_TILES_BYTES);
 	GUEST_ASSERT_EQ(this_cpu_property(X86_PROPERTY_AMX_BYTES_PER_TILE), XFD_TILE_BYTES);

@@ -2,7 +2,7 @@
 /*
  * Whatever userspace and the guest do to XFD, XFD_ERR and tiles, in whatever
  * order: no host #NM and no warning, and all that either sees is what the model in
- * xfd_model.h says.  CVE-2026-23005 and the oops of xfd_hole_set_msrs are of this
+ * lib/model.h says.  CVE-2026-23005 and the oops of xfd_hole_set_msrs are of this
  * class.
  *
  * The operations are KVM_SET_MSRS, KVM_SET_XSAVE with several images, good and

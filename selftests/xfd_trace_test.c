@@ -126,6 +126,9 @@ static void guest_spinning(void)
 	xfd_tiles_fill(&tiles, 1);
 	xfd_tiles_use(&tiles);
 	sti();
+	/* Once without waiting: see create_vm(). */
+	GUEST_SYNC(0);
+	start = READ_ONCE(control.progress);
 	for (;;) {
 		GUEST_SYNC(0);
 		start = READ_ONCE(control.progress);
@@ -340,7 +343,7 @@ static struct kvm_vm *create_vm(const struct scenario *s, struct kvm_vcpu **vcpu
 		vcpu_clear_cpuid_feature(*vcpu, X86_FEATURE_XFD);
 	xfd_vcpu_run(*vcpu);
 	/* Once more, so that no page is touched for the first time later. */
-	if (s->guest != guest_arming && !s->preempted)
+	if (s->guest != guest_arming)
 		xfd_vcpu_run(*vcpu);
 	return vm;
 }
