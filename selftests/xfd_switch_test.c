@@ -15,11 +15,14 @@
  *	userspace	an exit to userspace, where KVM_GET_MSRS tells the values
  *	set_msrs	the same, and KVM_SET_MSRS with what the guest has
  *	get_xsave	the same, and KVM_GET_XSAVE2
- *	set_xsave	the same, and KVM_SET_XSAVE with what that returned
+ *	set_xsave	the same, and KVM_SET_XSAVE with what that returned; its tests are
+ *			"image.<state>.set_xsave"
  *	signal		KVM_RUN ends with EINTR
  *	preempt_amx	within KVM_RUN, by a task that uses tiles
  *	preempt_plain	within KVM_RUN, by a task that does not
  *	migrate		within KVM_RUN, to another CPU
+ *
+ * "vm.*" are the others.
  *
  * Where dormant tiles may go (see lib/expect.h) these may also be initial afterwards,
  * all of them, and XINUSE says so, while all else must hold.

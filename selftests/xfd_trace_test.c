@@ -128,6 +128,9 @@ static void guest_spinning(void)
 	/* So that its page is not touched for the first time later. */
 	READ_ONCE(control.progress);
 	sti();
+	/* Once without waiting: see create_vm(). */
+	GUEST_SYNC(0);
+	start = READ_ONCE(control.progress);
 	for (;;) {
 		GUEST_SYNC(0);
 		start = READ_ONCE(control.progress);
@@ -342,7 +345,7 @@ static struct kvm_vm *create_vm(const struct scenario *s, struct kvm_vcpu **vcpu
 		vcpu_clear_cpuid_feature(*vcpu, X86_FEATURE_XFD);
 	xfd_vcpu_run(*vcpu);
 	/* Once more, so that no page is touched for the first time later. */
-	if (s->guest != guest_arming && !s->preempted)
+	if (s->guest != guest_arming)
 		xfd_vcpu_run(*vcpu);
 	return vm;
 }
