@@ -3,7 +3,6 @@
 //! build/report/check.json (check-debug.json for the debug kernel).
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -144,9 +143,9 @@ fn prepare(lab: &Lab, group: &Group, tests: &[Guest]) -> Result<(Machine, PathBu
     };
     // Where the shipped module is not the machine's own, tests may want it all the same: to see it
     // refused by the unpatched kernel, or beside another provider.
-    let own = module.as_ref().and_then(|m| m.file_name());
+    let own = module.is_some() && group.module == ModuleName::Module;
     let mut added = Vec::new();
-    if !unpatched && own != Some(OsStr::new("xfd_switch.ko")) {
+    if !unpatched && !own {
         let patched = match group.kernel {
             kernel::Kind::Stock => kernel::build(lab, kernel::Kind::Patched)?,
             _ => kernel.clone(),
