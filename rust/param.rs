@@ -90,7 +90,7 @@ static PARAM: KernelParam = KernelParam::new(bindings::kernel_param {
 });
 
 macro_rules! parm {
-    ($default:ident::$_:ident, $($module:ident::$Type:ident,)*) => {
+    ($default:ident::$Default:ident, $($module:ident::$Type:ident,)*) => {
         concat!(
             "parm=strategy:When to save XFD and XFD_ERR: ",
             stringify!($default), " (default)"
