@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run figures check check-debug check-fresh upstream mutants bisect nightly fits module kernel emulator boot docs clean distclean lab
+.PHONY: help run figures check check-debug check-fresh upstream mutants bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -67,6 +67,9 @@ fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the host ser
 
 module: lab	## Build the module (default)
 	@$(LAB) build module
+
+rustdoc: lab	## Build the module's documentation as HTML, with the kernel's settings
+	@$(LAB) build rustdoc
 
 kernel: lab	## Build the stock, the patched and the debug kernel
 	@$(LAB) build stock

@@ -3,29 +3,42 @@
 //! Switches IA32_XFD and IA32_XFD_ERR of KVM vCPUs as rarely as possible, and never loses a guest's
 //! AMX state.
 //!
-//! A strategy decides on each VM-exit whether to save the MSRs; whatever it decides, the FPU core
-//! saves them before it saves the guest's registers. `Documentation/index.rst` tells the whole.
+//! While a guest's two values are in the MSRs of its CPU, and the kernel's copies of them are stale,
+//! they are *live*. A [`Strategy`](rust::strategy::Strategy) decides on a VM-exit whether to save
+//! them. Whatever it decides, the FPU core saves them before it saves the guest's registers, so that
+//! none can lose anything: what is here is about cost, and what is safe is C in the host series.
+//!
+//! Follow a VM from its beginning:
+//!
+//! 1. On load, [`param`] has taken the parameter `strategy=`, which names a
+//!    [`Choice`](rust::choice::Choice), and that is registered with KVM:
+//!    [`Registration`]. VMs created from now on are *attached*.
+//! 2. Each vCPU of an attached VM gets a [`Vcpu`](rust::vcpu::Vcpu) when it is created.
+//! 3. KVM_RUN registers its [`Notifier`](rust::notifier::Notifier), which saves live MSRs when the
+//!    scheduler takes the thread's CPU away.
+//! 4. A VM-exit of a guest that has armed XFD asks the strategy, if that has a `vmexit()`. It may
+//!    consult [`in_use()`](rust::xstate::in_use).
+//!
+//! A new strategy is a file and a line: [`strategy`](rust::strategy). `Documentation/design.rst` has
+//! the rules that the host series keeps.
 
-#[path = "rust/bindings.rs"]
-mod bindings;
-#[path = "rust/choice.rs"]
-mod choice;
-#[path = "rust/hooks.rs"]
-mod hooks;
-#[path = "rust/notifier.rs"]
-mod notifier;
-#[path = "rust/param.rs"]
-mod param;
-#[path = "rust/strategy.rs"]
-mod strategy;
-#[path = "rust/vcpu.rs"]
-mod vcpu;
-#[path = "rust/xstate.rs"]
-mod xstate;
+mod rust {
+    //! The parts, each in a file of `rust/`. [`strategy`] decides and knows nothing of the kernel;
+    //! all others are edges to it and decide nothing.
+
+    pub(crate) mod bindings;
+    pub(crate) mod choice;
+    pub(crate) mod hooks;
+    pub(crate) mod notifier;
+    pub(crate) mod param;
+    pub(crate) mod strategy;
+    pub(crate) mod vcpu;
+    pub(crate) mod xstate;
+}
 
 use kernel::prelude::*;
 
-use crate::hooks::Registration;
+use crate::rust::{hooks::Registration, param, vcpu, xstate};
 
 module! {
     type: XfdSwitch,
@@ -50,9 +63,6 @@ impl kernel::Module for XfdSwitch {
             pr_err!("this CPU has no VMX: there are no guests to switch for\n");
             return Err(ENODEV);
         }
-
-        // SAFETY: Only the hooks read what this writes, and they are not registered yet.
-        unsafe { xstate::enumerate() };
 
         let choice = param::strategy();
         let registration = choice.register().inspect_err(|&e| match e {

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the module needs of the kernel that the `kernel` crate has no bindings
- * for: the hooks of KVM and of the FPU core.
+ * for: the hooks of KVM and of the FPU core, and the CPU's features as the
+ * kernel has them.
  */
 #include <linux/kvm_host.h>
+#include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
+#include <asm/fpu/xstate.h>
 #include <asm/kvm_xfd.h>
+
+/* bindgen does not evaluate a macro that has an enumerator in it. */
+const u64 RUST_CONST_HELPER_XFEATURE_MASK_USER_DYNAMIC = XFEATURE_MASK_USER_DYNAMIC;

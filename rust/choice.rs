@@ -2,67 +2,59 @@
 
 //! The strategies to choose from, by name.
 
+use kernel::fmt;
 use kernel::prelude::*;
 
-use crate::hooks::Registration;
-#[cfg(xfd_broken)]
-use crate::strategy::broken::Broken;
-use crate::strategy::{autoload::AutoLoad, eager::Eager, lazy::Lazy, xinuse::XInUse};
+use super::hooks::Registration;
+use super::strategy::{self, Strategy};
 
 /// A strategy to choose.
-#[derive(Clone, Copy)]
-pub(crate) enum Choice {
-    /// [`Lazy`]
-    Lazy,
-    /// [`XInUse`]
-    XInUse,
-    /// [`Eager`]
-    Eager,
-    /// [`AutoLoad`]
-    AutoLoad,
-    /// [`Broken`]
-    #[cfg(xfd_broken)]
-    Broken,
+pub(crate) struct Choice {
+    name: &'static str,
+    register: fn() -> Result<Registration>,
+}
+
+macro_rules! choices {
+    ($($module:ident::$Type:ident,)+) => {
+        &[$(Choice::of::<strategy::$module::$Type>()),+]
+    };
 }
 
 impl Choice {
-    /// Every strategy, in the order of declaration.
-    pub(crate) const ALL: &[Self] = &[
-        Self::Lazy,
-        Self::XInUse,
-        Self::Eager,
-        Self::AutoLoad,
-        #[cfg(xfd_broken)]
-        Self::Broken,
-    ];
+    /// Every strategy, in the order of [`strategy::each!`]: the first is the default.
+    pub(crate) const ALL: &'static [Self] = strategy::each!(choices);
 
-    /// What is chosen if nothing is asked for.
-    pub(crate) const DEFAULT: Self = Self::Lazy;
-
-    /// The names of all, for messages.
-    pub(crate) const NAMES: &str = "lazy, xinuse, eager or autoload";
-
-    /// Returns the name by which it is asked for.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Lazy => "lazy",
-            Self::XInUse => "xinuse",
-            Self::Eager => "eager",
-            Self::AutoLoad => "autoload",
-            #[cfg(xfd_broken)]
-            Self::Broken => "broken",
+    const fn of<S: Strategy + 'static>() -> Self {
+        Self {
+            name: S::NAME,
+            register: Registration::new::<S>,
         }
     }
 
+    /// Returns the name by which it is asked for.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Registers the strategy with KVM. May sleep; for errors see [`Registration::new`].
-    pub(crate) fn register(self) -> Result<Registration> {
-        match self {
-            Self::Lazy => Registration::new::<Lazy>(),
-            Self::XInUse => Registration::new::<XInUse>(),
-            Self::Eager => Registration::new::<Eager>(),
-            Self::AutoLoad => Registration::new::<AutoLoad>(),
-            #[cfg(xfd_broken)]
-            Self::Broken => Registration::new::<Broken>(),
+    pub(crate) fn register(&self) -> Result<Registration> {
+        (self.register)()
+    }
+}
+
+/// Writes the names of all, as a sentence has them: "a, b or c".
+pub(crate) struct Names;
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, choice) in Choice::ALL.iter().enumerate() {
+            f.write_str(match i {
+                0 => "",
+                i if i + 1 < Choice::ALL.len() => ", ",
+                _ => " or ",
+            })?;
+            f.write_str(choice.name)?;
         }
+        Ok(())
     }
 }

@@ -8,28 +8,27 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use kernel::error::{from_result, to_result};
+use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::types::ForeignOwnable;
 
-use crate::bindings;
-use crate::notifier;
-use crate::strategy::{Strategy, VmExit};
-use crate::vcpu::Vcpu;
-use crate::xstate;
+use super::bindings;
+use super::notifier;
+use super::strategy::{Strategy, VmExit};
+use super::vcpu::Vcpu;
+use super::xstate;
 
-/// The hooks of a strategy.
+/// What KVM calls if `S` is registered: thunks, and the table of them.
 struct Hooks<S>(PhantomData<S>);
 
 impl<S: Strategy> Hooks<S> {
     const OPS: bindings::kvm_xfd_ops = bindings::kvm_xfd_ops {
-        owner: (&raw const kernel::bindings::__this_module)
-            .cast_mut()
-            .cast(),
+        owner: this_module::<S::OwnerModule>().as_ptr().cast(),
         vcpu_create: Some(Self::vcpu_create),
         vcpu_free: Some(Self::vcpu_free),
         run_begin: Some(Self::run_begin),
         run_end: Some(Self::run_end),
-        vmexit: if S::LOOKS_AT_VMEXIT {
+        vmexit: if S::HAS_VMEXIT {
             Some(Self::vmexit)
         } else {
             None
@@ -47,7 +46,7 @@ impl<S: Strategy> Hooks<S> {
         unsafe { Pin::<KBox<Vcpu>>::borrow((*vcpu).arch.xfd_data) }
     }
 
-    /// A vCPU of an attached VM is created.
+    /// A vCPU of an attached VM is created: allocates the module's part of it. May sleep.
     ///
     /// # Safety
     ///
@@ -65,7 +64,7 @@ impl<S: Strategy> Hooks<S> {
         })
     }
 
-    /// It is destroyed.
+    /// Frees what [`Hooks::vcpu_create`] has allocated. May sleep.
     ///
     /// # Safety
     ///
@@ -96,7 +95,8 @@ impl<S: Strategy> Hooks<S> {
         unsafe { Self::borrow(vcpu).run_end() };
     }
 
-    /// A VM-exit.
+    /// A guest that has ever armed XFD has exited, and the fast path has not handled that: does what
+    /// the strategy decides. Interrupts are disabled. This is the hot path.
     ///
     /// # Safety
     ///
@@ -107,13 +107,6 @@ impl<S: Strategy> Hooks<S> {
             // SAFETY: KVM calls this for an attached vCPU, in its thread, between `run_begin` and
             // `run_end`, with interrupts disabled and with the host's XCR0.
             VmExit::Save { disarm } => unsafe { Self::borrow(vcpu).save(disarm) },
-            #[cfg(xfd_broken)]
-            // SAFETY: As above.
-            VmExit::SaveAndForget => unsafe {
-                Self::borrow(vcpu).save(0);
-                (*vcpu).arch.guest_fpu.saved_xfd = 0;
-                (*vcpu).arch.guest_fpu.saved_xfd_err = 0;
-            },
         }
     }
 }

@@ -10,12 +10,27 @@ use kernel::bindings;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// What to do when a thread is scheduled out.
+/// What has a [`Notifier`] as a field, and what to do when the thread that has registered it is
+/// scheduled out.
 ///
 /// # Safety
 ///
-/// The implementing type must be `#[repr(C)]` and have a [`Notifier`] of itself as its first field.
-pub(crate) unsafe trait SchedOut {
+/// [`SchedOut::raw_notifier`] and [`SchedOut::of_notifier`] must go to the same field and back.
+pub(crate) unsafe trait SchedOut: Sized {
+    /// Returns the notifier in `this`, without a reference to either.
+    ///
+    /// # Safety
+    ///
+    /// `this` must be valid.
+    unsafe fn raw_notifier(this: *const Self) -> *const Notifier<Self>;
+
+    /// Returns what has this notifier: `container_of()`.
+    ///
+    /// # Safety
+    ///
+    /// `notifier` must come from [`SchedOut::raw_notifier`].
+    unsafe fn of_notifier(notifier: *const Notifier<Self>) -> *const Self;
+
     /// Called with interrupts disabled, in the thread that is about to be scheduled out.
     fn sched_out(&self);
 }
@@ -39,11 +54,11 @@ impl Drop for Enabled {
     }
 }
 
-/// A preempt notifier, the first field of the `T` that it calls.
+/// A preempt notifier, a field of the `T` that it calls.
 ///
 /// # Invariants
 ///
-/// `inner` is initialised, and is the first field of a pinned `T`.
+/// `inner` is initialised, and is in the field of a pinned `T` that `T: SchedOut` goes to.
 #[pin_data]
 #[repr(transparent)]
 pub(crate) struct Notifier<T> {
@@ -58,13 +73,13 @@ impl<T: SchedOut> Notifier<T> {
         sched_out: Some(Self::sched_out),
     };
 
-    /// Creates a notifier.
+    /// Creates a notifier that is not registered: `preempt_notifier_init()`.
     ///
     /// # Safety
     ///
-    /// The notifier must be the first field of a pinned `T`.
+    /// It must become the field of a pinned `T` that `T: SchedOut` goes to.
     pub(crate) unsafe fn new() -> impl PinInit<Self> {
-        // INVARIANT: As initialised by `preempt_notifier_init()`; the place is the caller's promise.
+        // INVARIANT: Initialised here; the place is the caller's promise.
         pin_init!(Self {
             inner: Opaque::new(bindings::preempt_notifier {
                 link: bindings::hlist_node::default(),
@@ -74,9 +89,13 @@ impl<T: SchedOut> Notifier<T> {
         })
     }
 
-    /// Returns a pointer to the notifier of `called`, from which `called` can be reached again.
+    /// The notifier of `called`, as C has it.
     fn of(called: &T) -> *mut bindings::preempt_notifier {
-        core::ptr::from_ref(called).cast_mut().cast()
+        // SAFETY: A reference is valid.
+        let notifier = unsafe { T::raw_notifier(called) };
+
+        // `Self` is transparent, and so is `Opaque`.
+        notifier.cast_mut().cast()
     }
 
     /// Has the current thread call `called.sched_out()` from now on.
@@ -86,8 +105,7 @@ impl<T: SchedOut> Notifier<T> {
     /// Preempt notifiers must be enabled, and `called` must be pinned. Its notifier must not be
     /// registered, and must be unregistered by the same thread before `called` is dropped.
     pub(crate) unsafe fn register(called: &T) {
-        // SAFETY: `T: SchedOut` has its notifier first, and that is initialised by the type
-        // invariants; the rest is the caller's promise.
+        // SAFETY: It is initialised by the type invariants; the rest is the caller's promise.
         unsafe { bindings::preempt_notifier_register(Self::of(called)) };
     }
 
@@ -117,8 +135,8 @@ impl<T: SchedOut> Notifier<T> {
         notifier: *mut bindings::preempt_notifier,
         _: *mut bindings::task_struct,
     ) {
-        // SAFETY: `register` has made the pointer of one to a `T`, which lives as long as the
-        // notifier is registered.
-        unsafe { &*notifier.cast::<T>() }.sched_out();
+        // SAFETY: `register` has got the pointer from `raw_notifier()` of a `T`, which lives as long
+        // as the notifier is registered.
+        unsafe { &*T::of_notifier(notifier.cast()) }.sched_out();
     }
 }

@@ -12,16 +12,19 @@ use kernel::module_param::KernelParam;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
-use crate::choice::Choice;
+use super::choice::{Choice, Names};
+use super::strategy;
 
 /// The index in [`Choice::ALL`] of the strategy that was asked for.
-static CHOSEN: Atomic<u32> = Atomic::new(Choice::DEFAULT as u32);
+static CHOSEN: Atomic<u32> = Atomic::new(0);
 
 /// Returns the strategy that was asked for when the module was loaded.
-pub(crate) fn strategy() -> Choice {
-    Choice::ALL[CHOSEN.load(Relaxed) as usize]
+pub(crate) fn strategy() -> &'static Choice {
+    &Choice::ALL[CHOSEN.load(Relaxed) as usize]
 }
 
+/// Takes `strategy=NAME` from insmod. What is refused keeps the module from being loaded.
+///
 /// # Safety
 ///
 /// `val` must be NULL or point to a string.
@@ -42,12 +45,14 @@ unsafe extern "C" fn set(val: *const c_char, _: *const bindings::kernel_param) -
             0
         }
         None => {
-            pr_err!("unknown strategy; use strategy={}\n", Choice::NAMES);
+            pr_err!("unknown strategy; use strategy={}\n", Names);
             EINVAL.to_errno()
         }
     }
 }
 
+/// Answers who reads the parameter in sysfs.
+///
 /// # Safety
 ///
 /// `buffer` must have a page.
@@ -84,10 +89,22 @@ static PARAM: KernelParam = KernelParam::new(bindings::kernel_param {
     },
 });
 
+macro_rules! parm {
+    ($default:ident::$Default:ident, $($module:ident::$Type:ident,)*) => {
+        concat!(
+            "parm=strategy:When to save XFD and XFD_ERR: ",
+            stringify!($default), " (default)"
+            $(, ", ", stringify!($module))*,
+            "\0"
+        )
+    };
+}
+
+const PARM_TEXT: &str = strategy::each!(parm);
+
 #[link_section = ".modinfo"]
 #[used(compiler)]
-static PARM: [u8; 84] =
-    *b"parm=strategy:When to save XFD and XFD_ERR: lazy (default), xinuse, eager, autoload\0";
+static PARM: [u8; PARM_TEXT.len()] = *PARM_TEXT.as_bytes().first_chunk().unwrap();
 
 #[link_section = ".modinfo"]
 #[used(compiler)]

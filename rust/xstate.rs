@@ -1,55 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the CPU says about XSAVE-managed state: whether it has XFD, XINUSE, and which components XFD can
-//! disable.
+//! What the CPU has, as the kernel sees it, and XINUSE: which components of XSAVE-managed state are in
+//! use.
+//!
+//! The features are the kernel's own, so that one which `clearcpuid=` has taken away, or which
+//! firmware has disabled, is not there.
+//!
+//! C headers: [`arch/x86/include/asm/cpufeature.h`](srctree/arch/x86/include/asm/cpufeature.h),
+//! [`arch/x86/include/asm/fpu/xstate.h`](srctree/arch/x86/include/asm/fpu/xstate.h)
 
-use core::arch::{
-    asm,
-    x86_64::{__cpuid_count, CpuidResult},
-};
+use core::arch::asm;
 
-/// The components for which CPUID.(EAX=0DH,ECX=i).ECX\[2\] enumerates XFD support.
-///
-/// Written by [`enumerate`] only. Plain, as it is read on every VM-exit.
-static mut XFD_FEATURES: u64 = 0;
+use super::bindings;
 
-/// CPUID of a leaf and subleaf, in its four registers.
-fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
-    // An unsafe function to rustc 1.85, the kernel's minimum, and a safe one to later versions.
-    #[allow(unused_unsafe)]
-    // SAFETY: Every CPU that Linux supports on x86-64 has CPUID.
-    unsafe {
-        __cpuid_count(leaf, subleaf)
-    }
+/// The components that XFD can disable, for the host's tasks and for guests: KVM's limit for XFD is
+/// this mask, too.
+const XFD_FEATURES: u64 = bindings::RUST_CONST_HELPER_XFEATURE_MASK_USER_DYNAMIC;
+
+/// `boot_cpu_has()`, for a bit of `asm/cpufeatures.h`.
+fn boot_cpu_has(feature: u32) -> bool {
+    // SAFETY: The kernel has numbered its features by their places in this array, which changes
+    // only while it boots.
+    let word = unsafe {
+        let words = &raw const bindings::boot_cpu_data.__bindgen_anon_3.x86_capability;
+        words.cast::<u32>().add(feature as usize / 32).read()
+    };
+    word & 1 << (feature % 32) != 0
 }
 
-/// Returns whether the CPU has XFD: CPUID.(EAX=0DH,ECX=1).EAX\[4\].
+/// Whether the kernel uses XFD. If not, KVM cannot offer it to guests either.
 pub(crate) fn cpu_has_xfd() -> bool {
-    cpuid(0xd, 1).eax & (1 << 4) != 0
+    boot_cpu_has(bindings::X86_FEATURE_XFD)
 }
 
-/// Returns whether the CPU has VMX: CPUID.1.ECX\[5\].
+/// Whether there can be guests: the series leaves AMD's XFD to KVM.
 pub(crate) fn cpu_has_vmx() -> bool {
-    cpuid(1, 0).ecx & (1 << 5) != 0
-}
-
-/// Reads from CPUID which components XFD can disable.
-///
-/// # Safety
-///
-/// To be called once, before anyone can call [`in_use`].
-pub(crate) unsafe fn enumerate() {
-    let supported = |i: &u32| cpuid(0xd, *i).ecx & (1 << 2) != 0;
-    let mask = (2..63).filter(supported).fold(0, |mask, i| mask | 1 << i);
-
-    // SAFETY: By this function's safety requirements, nobody reads or writes it meanwhile.
-    unsafe { XFD_FEATURES = mask };
+    boot_cpu_has(bindings::X86_FEATURE_VMX)
 }
 
 /// Returns XINUSE of the components that XFD can disable, as far as XCR0 enables them.
 ///
-/// For a guest's components it is to be called with the host's XCR0. See SDM volume 1, "Processor
-/// Tracking of XSAVE-Managed State".
+/// For a guest's components it is to be called with the host's XCR0, and on a CPU that has XFD. See
+/// SDM volume 1, "Processor Tracking of XSAVE-Managed State".
 pub(crate) fn in_use() -> u64 {
     let (low, high): (u32, u32);
 
@@ -60,6 +52,5 @@ pub(crate) fn in_use() -> u64 {
              options(nomem, nostack, preserves_flags));
     }
 
-    // SAFETY: `enumerate` has written it before anyone could call this.
-    (u64::from(high) << 32 | u64::from(low)) & unsafe { XFD_FEATURES }
+    (u64::from(high) << 32 | u64::from(low)) & XFD_FEATURES
 }

@@ -29,6 +29,10 @@ static struct control {
 
 static struct xfd_tiles tiles;
 
+/* All that the module has. */
+static const char *strategies[XFD_MAX_STRATEGIES];
+static int nr_strategies;
+
 /*
  * The module.
  */
@@ -766,7 +770,7 @@ static long load_and_unload(struct load *vms, long times)
 	expedite_rcu(true);
 	for (i = 0; i < times; i++) {
 		attached = READ_ONCE(vms->vms[1]);
-		load(xfd_strategies[i / 4 % ARRAY_SIZE(xfd_strategies)]);
+		load(strategies[i / 4 % nr_strategies]);
 		while (i % 4 == 0 && READ_ONCE(vms->vms[1]) == attached)
 			usleep(1000);
 		while (i % 4 == 1 && !xfd_module_refs(XFD_MODULE))
@@ -825,7 +829,7 @@ TEST_F_TIMEOUT(lifetime, module_comes_and_goes, TIMEOUT)
 	struct memory before;
 
 	/* Whatever is allocated once, is now. */
-	come_and_go(4 * ARRAY_SIZE(xfd_strategies));
+	come_and_go(4 * nr_strategies);
 	memory_read(&before);
 	come_and_go(cycles);
 	assert_memory(&before, cycles);
@@ -874,6 +878,7 @@ int main(int argc, char *argv[])
 		cycles = atoi_positive("--cycles", options[CYCLES].value);
 
 	xfd_require_amx();
+	nr_strategies = xfd_strategies(module, strategies);
 	xfd_visit_tests(add_cycles, NULL);
 	return xfd_run_tests(argc, argv);
 }

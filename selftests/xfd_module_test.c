@@ -12,7 +12,7 @@
 #include "lib/harness.h"
 #include "lib/xfd.h"
 
-#define OTHER		"xfd_switch_broken"
+#define OTHER		"xfd_switch_other"
 #define PARAMETER	"/sys/module/" XFD_MODULE "/parameters/strategy"
 
 /* Loading takes memory, and so time. */
@@ -186,13 +186,15 @@ FIXTURE_TEARDOWN(wrong)
 TEST_F_TIMEOUT(wrong, refused, TIMEOUT)
 {
 	char line[256] = XFD_MODULE ": unknown strategy; use strategy=";
+	const char *names[XFD_MAX_STRATEGIES];
 	char params[3000] = "";
-	int i;
+	int i, n;
 
-	for (i = 0; i < XFD_NR_STRATEGIES; i++) {
+	n = xfd_strategies(module, names);
+	for (i = 0; i < n; i++) {
 		if (i)
-			strcat(line, i < XFD_NR_STRATEGIES - 1 ? ", " : " or ");
-		strcat(line, xfd_strategies[i]);
+			strcat(line, i < n - 1 ? ", " : " or ");
+		strcat(line, names[i]);
 	}
 	snprintf(params, sizeof(params), "%s", variant->params);
 	memset(params + strlen(params), 'y', variant->more);

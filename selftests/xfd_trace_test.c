@@ -125,12 +125,10 @@ static void guest_spinning(void)
 	wrmsr(MSR_IA32_XFD, 0);
 	xfd_tiles_fill(&tiles, 1);
 	xfd_tiles_use(&tiles);
-	/* So that its page is not touched for the first time later. */
-	READ_ONCE(control.progress);
 	sti();
 	/* Once without waiting: see create_vm(). */
 	GUEST_SYNC(0);
-	start = READ_ONCE(control.progress);
+	READ_ONCE(control.progress);
 	for (;;) {
 		GUEST_SYNC(0);
 		start = READ_ONCE(control.progress);

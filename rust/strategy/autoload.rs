@@ -6,16 +6,30 @@
 //! to decide: once a guest has armed XFD, each exit stores its two values and loads 0, and each entry
 //! loads them back. The host runs with XFD=0, so that XSAVE loses nothing.
 
-use super::{Strategy, VmExit};
+use kernel::prelude::*;
 
-/// See the module's documentation.
+use super::Strategy;
+
+/// Leaves all to the CPU: on a VM-exit there is nothing live, and no hook.
 pub(crate) struct AutoLoad;
 
+#[vtable]
 impl Strategy for AutoLoad {
-    const LOOKS_AT_VMEXIT: bool = false;
+    const NAME: &'static str = "autoload";
     const MSR_LISTS: bool = true;
+}
 
-    fn vmexit(_in_use: impl FnOnce() -> u64) -> VmExit {
-        VmExit::Leave
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_switches() {
+        assert!(AutoLoad::MSR_LISTS);
+    }
+
+    #[test]
+    fn an_exit_does_not_ask() {
+        assert!(!AutoLoad::HAS_VMEXIT);
     }
 }

@@ -4,13 +4,42 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "module.h"
 #include "test_util.h"
 
-const char * const xfd_strategies[XFD_NR_STRATEGIES] = { "lazy", "xinuse", "eager", "autoload" };
+int xfd_strategies(const char *path, const char *names[XFD_MAX_STRATEGIES])
+{
+	/* Its text is "WHAT: FIRST (default), SECOND, ..." */
+	static const char parm[] = "parm=strategy:";
+	char *image, *list, *name;
+	struct stat st;
+	int fd, n = 0;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	TEST_ASSERT(fd >= 0 && !fstat(fd, &st), "%s: %s", path, strerror(errno));
+	image = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	TEST_ASSERT(image != MAP_FAILED, "%s: %s", path, strerror(errno));
+	close(fd);
+
+	list = memmem(image, st.st_size, parm, strlen(parm));
+	TEST_ASSERT(list, "%s has no \"%s\"", path, parm);
+	list = strdup(list);
+	munmap(image, st.st_size);
+	TEST_ASSERT(list && strstr(list, ": "), "no list of strategies in \"%s\"", list);
+
+	for (name = strtok(strstr(list, ": ") + 1, ","); name; name = strtok(NULL, ",")) {
+		TEST_ASSERT(n < XFD_MAX_STRATEGIES, "too many strategies");
+		name += strspn(name, " ");
+		name[strcspn(name, " ")] = 0;
+		names[n++] = name;
+	}
+	return n;
+}
 
 int xfd_module_load(const char *path, const char *params)
 {

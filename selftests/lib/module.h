@@ -18,10 +18,14 @@
 #define KVM_CAP_X86_XFD_XSTATE	252
 #endif
 
-#define XFD_NR_STRATEGIES	4
+/* More than a module will have. */
+#define XFD_MAX_STRATEGIES	16
 
-/* All that the shipped module has; the first is its default. */
-extern const char * const xfd_strategies[XFD_NR_STRATEGIES];
+/*
+ * The names of all strategies that the module in this file has, as its modinfo
+ * says; the first is its default.  They stay.  Returns how many there are.
+ */
+int xfd_strategies(const char *path, const char *names[XFD_MAX_STRATEGIES]);
 
 /* Returns 0 or -errno. */
 int xfd_module_load(const char *path, const char *params);

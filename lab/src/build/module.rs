@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! xfd_switch.ko, and the deliberately broken build of it that `make check` must catch.
+//! xfd_switch.ko, the deliberately broken build of it that `make check` must catch, and what the
+//! compiler's other tools say of its source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub enum Kind {
     #[default]
     #[serde(rename = "module")]
     Shipped,
-    /// Built with XFD_BROKEN=1: a negative control.
+    /// Built with [`BROKEN`]: a negative control.
     #[serde(rename = "module-broken")]
     Broken,
 }
@@ -33,15 +34,12 @@ impl Kind {
             Kind::Broken => "module-broken",
         }
     }
-
-    /// The broken one has a name of its own, to be loadable beside the other.
-    fn file(self) -> &'static str {
-        match self {
-            Kind::Shipped => "xfd_switch.ko",
-            Kind::Broken => "xfd_switch_broken.ko",
-        }
-    }
 }
+
+/// A mutant, which adds the strategy `broken`.
+const BROKEN: &str = "selftests/mutants/forget-saved.patch";
+
+const OBJECT: &str = "xfd_switch.ko";
 
 /// What the module is made of, at the repository's root.
 const PARTS: [&str; 3] = ["Kbuild", "xfd_switch.rs", "rust"];
@@ -78,7 +76,7 @@ pub fn named(lab: &Lab, kernel: &Kernel, what: &str) -> String {
 pub fn build(lab: &Lab, kernel: &Kernel, kind: Kind) -> Result<PathBuf> {
     let name = named(lab, kernel, kind.name());
     let dir = lab.at("build").join(&name);
-    let object = dir.join(kind.file());
+    let object = dir.join(OBJECT);
     let mut print = Fingerprint::new("module")
         .text("kind", kind.name())
         .text("toolchain", &toolchain::versions_with_rust(lab)?)
@@ -86,6 +84,9 @@ pub fn build(lab: &Lab, kernel: &Kernel, kind: Kind) -> Result<PathBuf> {
         .identity(&kernel.image())?;
     for file in sources(lab)? {
         print = print.text("at", &lab.shown(&file)).file(&file)?;
+    }
+    if kind == Kind::Broken {
+        print = print.file(&lab.at(BROKEN))?;
     }
     let print = print.finish();
     if stamp::fresh(lab, &name, &print, &[&object]) {
@@ -101,15 +102,18 @@ pub fn build(lab: &Lab, kernel: &Kernel, kind: Kind) -> Result<PathBuf> {
     let mut step = Step::begin(lab, &name, &what)?
         .next("mend what the log shows, then run the same command again");
     stage(lab, &dir)?;
-    make(lab, kernel, &dir, kind, &mut step)?;
+    if kind == Kind::Broken {
+        patch(&dir, &lab.at(BROKEN), &mut step)?;
+    }
+    make(lab, kernel, &dir, &mut step)?;
     stamp::record(lab, &name, &print)?;
     step.done();
     Ok(object)
 }
 
 /// Builds the module with a patch applied to a copy of its sources in `dir`.
-pub fn build_patched(lab: &Lab, kernel: &Kernel, patch: &Path, dir: &Path) -> Result<PathBuf> {
-    let name = patch.file_stem().unwrap_or_default().to_string_lossy();
+pub fn build_patched(lab: &Lab, kernel: &Kernel, change: &Path, dir: &Path) -> Result<PathBuf> {
+    let name = change.file_stem().unwrap_or_default().to_string_lossy();
     let mut step = Step::begin(
         lab,
         &format!("module-{name}"),
@@ -118,30 +122,32 @@ pub fn build_patched(lab: &Lab, kernel: &Kernel, patch: &Path, dir: &Path) -> Re
     .next("mend the patch, then run the same command again");
     files::remove(dir)?;
     stage(lab, dir)?;
+    patch(dir, change, &mut step)?;
+    let object = make(lab, kernel, dir, &mut step)?;
+    step.done();
+    Ok(object)
+}
+
+fn patch(dir: &Path, change: &Path, step: &mut Step) -> Result<()> {
     step.run(
         Command::new("patch")
             .args(["-p1", "--batch", "--forward", "--fuzz=0", "-d"])
             .arg(dir)
             .arg("-i")
-            .arg(patch),
-    )?;
-    let object = make(lab, kernel, dir, Kind::Shipped, &mut step)?;
-    step.done();
-    Ok(object)
+            .arg(change),
+    )
 }
 
-fn make(lab: &Lab, kernel: &Kernel, dir: &Path, kind: Kind, step: &mut Step) -> Result<PathBuf> {
-    step.run(&mut command(lab, kernel, dir, kind)?)?;
-    let object = dir.join(kind.file());
+fn make(lab: &Lab, kernel: &Kernel, dir: &Path, step: &mut Step) -> Result<PathBuf> {
+    step.run(&mut make_command(lab, kernel, dir)?)?;
+    let object = dir.join(OBJECT);
     if object.exists() {
         return Ok(object);
     }
-    Err(
-        Failure::new(format!("the module's build made no {}", kind.file()))
-            .log(step.log_path())
-            .next("look at Kbuild")
-            .into(),
-    )
+    Err(Failure::new(format!("the module's build made no {OBJECT}"))
+        .log(step.log_path())
+        .next("look at Kbuild")
+        .into())
 }
 
 /// Runs clippy, as the kernel does, over the module; its log's path and whether it is clean.
@@ -150,11 +156,42 @@ pub fn clippy(lab: &Lab, kernel: &Kernel) -> Result<(bool, PathBuf)> {
     files::remove(&dir)?;
     stage(lab, &dir)?;
     let mut step = Step::begin(lab, "module-clippy", "clippy on the module")?;
-    let ended = step.status(command(lab, kernel, &dir, Kind::Shipped)?.arg("CLIPPY=1"))?;
+    let ended = step.status(make_command(lab, kernel, &dir)?.arg("CLIPPY=1"))?;
     let log = step.log_path().to_owned();
     let clean = !fs::read_to_string(&log)?.contains("warning:");
     step.done();
     Ok((ended && clean, log))
+}
+
+/// Makes the module's documentation, as the kernel's own is made; its first page.
+pub fn rustdoc(lab: &Lab, kernel: &Kernel) -> Result<PathBuf> {
+    let dir = lab.at("build/module-rustdoc");
+    files::remove(&dir)?;
+    stage(lab, &dir)?;
+    let mut step = Step::begin(lab, "module-rustdoc", "rustdoc on the module")?
+        .next("mend what the log shows");
+    step.run(make_command(lab, kernel, &dir)?.arg("XFD_RUSTDOC=y"))?;
+    step.done();
+    Ok(dir.join("rustdoc/xfd_switch/index.html"))
+}
+
+/// Builds the tests of the strategies' decisions, which run on this machine; the program.
+pub fn strategy_tests(lab: &Lab, kernel: &Kernel, step: &mut Step) -> Result<PathBuf> {
+    let dir = lab.at("build/module-strategies");
+    fs::create_dir_all(&dir)?;
+    let program = dir.join("strategies");
+    let mut command = Command::new("rustc");
+    toolchain::with_toolchain(lab, &mut command)?;
+    // `vtable` is the kernel's, which has been built with the same compiler.
+    let macros = kernel.objects.join("rust/libmacros.so");
+    command
+        .args(["--test", "--edition", "2021", "-Dwarnings", "--extern"])
+        .arg(format!("macros={}", macros.display()))
+        .arg("-o")
+        .arg(&program)
+        .arg(lab.at("rust/tests.rs"));
+    step.run(&mut command)?;
+    Ok(program)
 }
 
 /// `make` for modules outside of the kernel tree, in `dir`.
@@ -167,14 +204,6 @@ pub fn make_command(lab: &Lab, kernel: &Kernel, dir: &Path) -> Result<Command> {
         .arg(format!("M={}", dir.display()))
         .args(["LLVM=1", "modules"]);
     lab.jobs.share(&mut command);
-    Ok(command)
-}
-
-fn command(lab: &Lab, kernel: &Kernel, dir: &Path, kind: Kind) -> Result<Command> {
-    let mut command = make_command(lab, kernel, dir)?;
-    if kind == Kind::Broken {
-        command.arg("XFD_BROKEN=1");
-    }
     Ok(command)
 }
 
@@ -204,7 +233,7 @@ pub fn build_for(lab: &Lab, kdir: &Path) -> Result<PathBuf> {
     lab.jobs.share(&mut command);
     step.run(&mut command)?;
     step.done();
-    Ok(dir.join("xfd_switch.ko"))
+    Ok(dir.join(OBJECT))
 }
 
 /// Copies the module's sources to where it is built; what has not changed keeps its time of change.

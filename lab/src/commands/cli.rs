@@ -78,6 +78,8 @@ enum What {
     EmulatorUnpatched,
     Module,
     ModuleBroken,
+    /// The module's documentation
+    Rustdoc,
     Selftests,
     All,
 }
@@ -202,9 +204,14 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::EmulatorUnpatched => vec![Product::Emulator(Emulator::Unpatched)],
         What::Module => vec![Product::Module(patched, module)],
         What::ModuleBroken => vec![Product::Module(patched, module::Kind::Broken)],
+        What::Rustdoc => vec![Product::PatchedKernel],
         What::Selftests => vec![Product::Selftests],
     };
     plan::build(lab, parts)?;
+    if matches!(what, What::Rustdoc) {
+        let page = module::rustdoc(lab, &kernel::build(lab, patched)?)?;
+        eprintln!("lab: {} is written", lab.shown(&page));
+    }
     if matches!(what, What::All | What::Module) {
         let object = module::build(lab, &kernel::build(lab, patched)?, module)?;
         eprintln!("lab: {} is built", lab.shown(&object));
