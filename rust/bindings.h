@@ -4,8 +4,8 @@
  * for: the hooks of KVM and of the FPU core, and the CPU's features as the
  * kernel has them.
  */
+#include <linux/cpufeature.h>
 #include <linux/kvm_host.h>
-#include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xstate.h>
 #include <asm/kvm_xfd.h>

@@ -6,9 +6,10 @@
  * It decides nothing, and so switches as xfd_switch does with strategy=lazy.  Its
  * name is one of those that KVM exports the registration to.
  */
+#include <linux/kvm.h>
 #include <linux/module.h>
 
-#if __has_include(<asm/kvm_xfd.h>)
+#ifdef KVM_CAP_X86_XFD_XSTATE	/* a kernel with the series */
 #include <asm/kvm_xfd.h>
 
 static int vcpu_create(struct kvm_vcpu *vcpu)
