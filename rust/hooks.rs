@@ -54,9 +54,9 @@ impl<S: Strategy> Hooks<S> {
     unsafe extern "C" fn vcpu_create(vcpu: *mut bindings::kvm_vcpu) -> i32 {
         from_result(|| {
             // SAFETY: KVM passes a valid vCPU.
-            let guest_fpu = unsafe { NonNull::new_unchecked(&raw mut (*vcpu).arch.guest_fpu) };
+            let guest_xfd = unsafe { NonNull::new_unchecked(&raw mut (*vcpu).arch.guest_xfd) };
             // SAFETY: KVM calls `vcpu_free` before it frees the vCPU.
-            let data = KBox::pin_init(unsafe { Vcpu::new(guest_fpu) }, GFP_KERNEL_ACCOUNT)?;
+            let data = KBox::pin_init(unsafe { Vcpu::new(guest_xfd) }, GFP_KERNEL_ACCOUNT)?;
 
             // SAFETY: KVM passes a valid vCPU, and leaves the field to this module.
             unsafe { (*vcpu).arch.xfd_data = data.into_foreign() };

@@ -17,13 +17,13 @@ use super::notifier::{Notifier, SchedOut};
 ///
 /// # Invariants
 ///
-/// `guest_fpu` is the guest FPU of the vCPU that this belongs to, which outlives it.
+/// `guest_xfd` is the XFD and XFD_ERR of the vCPU that this belongs to, which outlives it.
 #[pin_data]
 #[repr(C)]
 pub(crate) struct Vcpu {
     #[pin]
     notifier: Notifier<Vcpu>,
-    guest_fpu: NonNull<bindings::fpu_guest>,
+    guest_xfd: NonNull<bindings::fpu_guest_xfd>,
 }
 
 /// What each vCPU of an attached VM takes, in bytes.
@@ -34,13 +34,13 @@ impl Vcpu {
     ///
     /// # Safety
     ///
-    /// `guest_fpu` must be valid for as long as the result lives.
-    pub(crate) unsafe fn new(guest_fpu: NonNull<bindings::fpu_guest>) -> impl PinInit<Self> {
+    /// `guest_xfd` must be valid for as long as the result lives.
+    pub(crate) unsafe fn new(guest_xfd: NonNull<bindings::fpu_guest_xfd>) -> impl PinInit<Self> {
         // INVARIANT: By this function's safety requirements.
         pin_init!(Self {
             // SAFETY: It is the `notifier` that `SchedOut for Self` goes to, and `Self` is pinned.
             notifier <- unsafe { Notifier::new() },
-            guest_fpu,
+            guest_xfd,
         })
     }
 
@@ -71,8 +71,8 @@ impl Vcpu {
     /// To be called by the vCPU's thread between [`Vcpu::run_begin`] and [`Vcpu::run_end`], with
     /// interrupts disabled and with the host's XCR0.
     pub(crate) unsafe fn save(&self, disarm: u64) {
-        // SAFETY: `guest_fpu` is valid by the type invariants, the context is the caller's promise.
-        unsafe { bindings::fpu_sync_guest_xfd(self.guest_fpu.as_ptr(), disarm) };
+        // SAFETY: `guest_xfd` is valid by the type invariants, the context is the caller's promise.
+        unsafe { bindings::fpu_save_guest_xfd(self.guest_xfd.as_ptr(), disarm) };
     }
 }
 
