@@ -54,13 +54,13 @@ enum Command {
     Upstream(upstream::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
     Mutants(mutants::Options),
-    /// Build and boot the kernel after each patch of the host series
+    /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
     /// Do all that takes long: check --debug, mutants, bisect and upstream; prints a table and writes
     /// build/report/nightly.json
     Nightly,
-    /// Say of each patch of the host series whether a kernel source (KERNEL_SOURCE, an archive or a
-    /// tree) takes it; nothing is built
+    /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
+    /// takes it; nothing is built
     Fits,
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
@@ -73,6 +73,7 @@ enum Command {
 enum What {
     Stock,
     Patched,
+    Minimal,
     Debug,
     Emulator,
     EmulatorUnpatched,
@@ -189,7 +190,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
     let all = vec![
         Product::Emulator(Emulator::Patched),
         Product::Emulator(Emulator::Unpatched),
-        Product::StockKernel,
+        Product::MinimalKernel,
         Product::DebugKernel,
         Product::Module(patched, module),
         Product::Module(patched, module::Kind::Broken),
@@ -199,6 +200,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::All => all,
         What::Stock => vec![Product::StockKernel],
         What::Patched => vec![Product::PatchedKernel],
+        What::Minimal => vec![Product::MinimalKernel],
         What::Debug => vec![Product::DebugKernel],
         What::Emulator => vec![Product::Emulator(Emulator::Patched)],
         What::EmulatorUnpatched => vec![Product::Emulator(Emulator::Unpatched)],
@@ -239,5 +241,7 @@ mod tests {
         );
         assert!(Cli::try_parse_from(["lab", "boot", "--stock", "--debug", "--", "true"]).is_err());
         assert!(Cli::try_parse_from(["lab", "boot", "--cpus", "0", "--", "true"]).is_err());
+        let none = ["lab", "boot", "--minimal", "--strategy", "x", "--", "true"];
+        assert!(Cli::try_parse_from(none).is_err());
     }
 }

@@ -167,8 +167,9 @@ impl Mutant {
     /// The copy of a kernel with the mutant in it.
     fn kernel(&self, lab: &Lab, kernel: &Kernel) -> Result<Kernel> {
         let copy = copy::of(lab, kernel, "mutant")?;
-        let series = series::patches(&kernel::series_dir(lab))?;
-        copy::apply(lab, &copy, &self.name, series.iter().chain([&self.patch]))?;
+        let mut patches = kernel::patches(lab, kernel::Kind::Patched)?;
+        patches.push(self.patch.clone());
+        copy::apply(lab, &copy, &self.name, &patches)?;
         let what = format!("building the kernel with {}", self.name);
         let (source, objects) = (&copy.source, &copy.objects);
         kernel::build_tree(lab, source, objects, &what, kernel::Kind::Patched)
