@@ -159,7 +159,10 @@ impl Mutant {
             Tree::Module => {
                 let dir = lab.at("build/mutants").join(&self.name);
                 let module = module::build_patched(lab, &without.kernel, &self.patch, &dir)?;
-                Ok(without.clone().with_module(module))
+                Ok(Parts {
+                    module: Some(module),
+                    ..without.clone()
+                })
             }
         }
     }
@@ -278,7 +281,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         .map(|p| Mutant::read(p))
         .collect::<Result<Vec<_>>>()?;
     let mutants = select::named(mutants, &options.only, |m| &m.name)?;
-    let list = List::read(&lab.at("selftests/list.toml"))?;
+    let list = List::read(lab)?;
     let tests = mutants.iter().map(|m| m.run(&list));
     let tests = tests.collect::<Result<Vec<_>>>()?;
     let groups: BTreeSet<&Group> = tests.iter().map(|(group, _)| group).collect();
@@ -561,9 +564,10 @@ mod tests {
 
     #[test]
     fn the_mutants_in_the_repository_parse() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/mutants");
-        let list = List::read(&dir.join("../list.toml")).unwrap();
-        for patch in series::patches(&dir).unwrap() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lab = Lab::at_root(&root, Default::default()).unwrap();
+        let list = List::read(&lab).unwrap();
+        for patch in series::patches(&lab.at(MUTANTS)).unwrap() {
             let mutant = Mutant::read(&patch).unwrap();
             assert!(!mutant.what.is_empty());
             assert!(mutant.run(&list).is_ok());

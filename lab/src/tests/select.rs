@@ -161,10 +161,10 @@ mod tests {
 
     #[test]
     fn a_word_names_rows_programs_and_tests_of_this_machine() {
-        assert_eq!(selected(&[]).unwrap().len(), 6);
+        assert_eq!(selected(&[]).unwrap().len(), 7);
         let lazy = "switch: lazy, 1 CPU = xfd_switch_test --expect=attached";
         assert_eq!(selected(&["switch: lazy"]).unwrap(), [lazy]);
-        assert_eq!(selected(&["xfd_switch_test"]).unwrap().len(), 3);
+        assert_eq!(selected(&["xfd_switch_test"]).unwrap().len(), 4);
         let reload = "reload: lazy, 1 CPU = xfd_odd_test -u; exit 0";
         assert_eq!(selected(&["xfd_odd_test"]).unwrap(), [reload]);
         // A word with a slash may be a name.
