@@ -38,16 +38,6 @@ use crate::tests::{
     verdict::{Seen, Verdict, KILLED, SKIPPED},
 };
 
-#[derive(clap::Args)]
-pub struct Options {
-    /// Only mutants whose names contain one of these words
-    #[arg(value_name = "NAME")]
-    only: Vec<String>,
-    /// Run them again, even where there is a result already
-    #[arg(long)]
-    again: bool,
-}
-
 const MUTANTS: &str = "selftests/mutants";
 
 /// What a mutant's patch is for.
@@ -272,7 +262,7 @@ struct Run<'a> {
 }
 
 /// Returns whether every mutant was noticed.
-pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
+pub fn run(lab: &Lab, wanted: &select::Wanted) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
     let patches = series::patches(&lab.at(MUTANTS))?;
@@ -280,7 +270,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         .iter()
         .map(|p| Mutant::read(p))
         .collect::<Result<Vec<_>>>()?;
-    let mutants = select::named(mutants, &options.only, |m| &m.name)?;
+    let mutants = select::named(mutants, &wanted.only, |m| &m.name)?;
     let list = List::read(lab)?;
     let tests = mutants.iter().map(|m| m.run(&list));
     let tests = tests.collect::<Result<Vec<_>>>()?;
@@ -310,7 +300,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         let print = Fingerprint::new("mutant").text("run", &run.print);
         let print = print.file(&mutant.patch)?.finish();
         let known = kept.get(&mutant.name, &print);
-        if !options.again && known.is_some_and(|known| known.result.killed) {
+        if !wanted.again && known.is_some_and(|known| known.result.killed) {
             continue;
         }
         match mutant.parts(lab, run.parts) {

@@ -9,6 +9,17 @@ use crate::base::failure::Failure;
 use crate::machine::words::quoted;
 use crate::tests::list::{Expect, Group, Test};
 
+/// What is asked of a command that keeps its results.
+#[derive(clap::Args)]
+pub struct Wanted {
+    /// Only those whose names contain one of these words
+    #[arg(value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Run them again, even where there is a result already
+    #[arg(long)]
+    pub again: bool,
+}
+
 type Machines = BTreeMap<Group, Vec<Test>>;
 
 /// The items whose names contain one of the words, or all if there are no words.
