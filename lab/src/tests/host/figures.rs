@@ -29,6 +29,8 @@ const LIST: &str = "Documentation/figures.toml";
 const README: &str = "README.md";
 /// It may tell old figures.
 const CHANGELOG: &str = "CHANGELOG.md";
+/// Each series of patches may have one.
+const COVER_LETTER: &str = "0000-cover-letter.patch";
 
 pub fn tests(lab: &Lab, measurement: &Arc<Measurement>) -> Result<Vec<Host>> {
     let mut tests = vec![host("figures: listed", listed)];
@@ -106,8 +108,12 @@ fn listed(lab: &Lab) -> Result<()> {
         wrong.extend(found.into_iter().map(|what| format!("{name}: {what}")));
         Ok(())
     };
-    for path in documents(&lab.root)? {
-        let name = lab.shown(&path);
+    let mut all = documents(&lab.root)?;
+    for dir in [FIXES, SERIES, MINIMAL] {
+        all.push(lab.at(dir).join(COVER_LETTER));
+    }
+    for path in all.iter().filter(|path| path.exists()) {
+        let name = lab.shown(path);
         if name != CHANGELOG {
             look(&name)?;
         }
