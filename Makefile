@@ -56,13 +56,13 @@ upstream: lab	## Run the kernel tree's own KVM selftests with and without the mo
 mutants: lab	## Break each synchronisation point of the host series; a test must notice
 	@$(LAB) mutants
 
-bisect: lab	## Build and boot the kernel after each patch of the host series
+bisect: lab	## Build and boot the kernel after each patch for it
 	@$(LAB) bisect
 
 nightly: lab	## check-debug, mutants, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
 
-fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the host series
+fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the patches
 	@$(LAB) fits
 
 module: lab	## Build the module (default)
@@ -71,8 +71,9 @@ module: lab	## Build the module (default)
 rustdoc: lab	## Build the module's documentation as HTML, with the kernel's settings
 	@$(LAB) build rustdoc
 
-kernel: lab	## Build the stock, the patched and the debug kernel
+kernel: lab	## Build the stock, the minimal, the patched and the debug kernel
 	@$(LAB) build stock
+	@$(LAB) build minimal
 	@$(LAB) build patched
 	@$(LAB) build debug
 

@@ -32,27 +32,11 @@ FIXTURE(xcr0) {
 	struct xfd_meeting m;
 };
 
-FIXTURE_VARIANT(xcr0) {
-	enum xfd_state state;
-	enum xfd_event event;
-};
-
-FIXTURE_VARIANT_ADD(xcr0, armed_vmcall) { .state = XFD_ARMED, .event = XFD_VMCALL };
-FIXTURE_VARIANT_ADD(xcr0, live_vmcall) { .state = XFD_LIVE, .event = XFD_VMCALL };
-FIXTURE_VARIANT_ADD(xcr0, dormant_vmcall) { .state = XFD_DORMANT, .event = XFD_VMCALL };
-FIXTURE_VARIANT_ADD(xcr0, pending_vmcall) { .state = XFD_PENDING, .event = XFD_VMCALL };
-FIXTURE_VARIANT_ADD(xcr0, armed_userspace) { .state = XFD_ARMED, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(xcr0, live_userspace) { .state = XFD_LIVE, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(xcr0, dormant_userspace) { .state = XFD_DORMANT, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(xcr0, pending_userspace) { .state = XFD_PENDING, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(xcr0, armed_preempt) { .state = XFD_ARMED, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(xcr0, live_preempt) { .state = XFD_LIVE, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(xcr0, dormant_preempt) { .state = XFD_DORMANT, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(xcr0, pending_preempt) { .state = XFD_PENDING, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(xcr0, armed_migrate) { .state = XFD_ARMED, .event = XFD_MIGRATE };
-FIXTURE_VARIANT_ADD(xcr0, live_migrate) { .state = XFD_LIVE, .event = XFD_MIGRATE };
-FIXTURE_VARIANT_ADD(xcr0, dormant_migrate) { .state = XFD_DORMANT, .event = XFD_MIGRATE };
-FIXTURE_VARIANT_ADD(xcr0, pending_migrate) { .state = XFD_PENDING, .event = XFD_MIGRATE };
+XFD_FIXTURE_STATES_AND_EVENTS(xcr0);
+XFD_FIXTURE_STATES_WITH(xcr0, vmcall, VMCALL);
+XFD_FIXTURE_STATES_WITH(xcr0, userspace, USERSPACE);
+XFD_FIXTURE_STATES_WITH(xcr0, preempt, PREEMPT);
+XFD_FIXTURE_STATES_WITH(xcr0, migrate, MIGRATE);
 
 static void guest_xcr0(void)
 {
@@ -102,14 +86,7 @@ FIXTURE(nm) {
 	struct xfd_meeting m;
 };
 
-FIXTURE_VARIANT(nm) {
-	enum xfd_event event;
-};
-
-FIXTURE_VARIANT_ADD(nm, vmcall) { .event = XFD_VMCALL };
-FIXTURE_VARIANT_ADD(nm, userspace) { .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(nm, preempt) { .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(nm, migrate) { .event = XFD_MIGRATE };
+XFD_FIXTURE_EVENTS(nm);
 
 FIXTURE_SETUP(nm)
 {
@@ -251,14 +228,7 @@ FIXTURE(fep) {
 	int old_fep;
 };
 
-FIXTURE_VARIANT(fep) {
-	enum xfd_event event;
-};
-
-FIXTURE_VARIANT_ADD(fep, vmcall) { .event = XFD_VMCALL };
-FIXTURE_VARIANT_ADD(fep, userspace) { .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(fep, preempt) { .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(fep, migrate) { .event = XFD_MIGRATE };
+XFD_FIXTURE_EVENTS(fep);
 
 FIXTURE_SETUP(fep)
 {

@@ -29,19 +29,9 @@ FIXTURE(real_mode) {
 	u8 *page;
 };
 
-FIXTURE_VARIANT(real_mode) {
-	enum xfd_state state;
-	enum xfd_event event;
-};
-
-FIXTURE_VARIANT_ADD(real_mode, armed_userspace) { .state = XFD_ARMED, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(real_mode, live_userspace) { .state = XFD_LIVE, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(real_mode, dormant_userspace) { .state = XFD_DORMANT, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(real_mode, pending_userspace) { .state = XFD_PENDING, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(real_mode, armed_preempt) { .state = XFD_ARMED, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(real_mode, live_preempt) { .state = XFD_LIVE, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(real_mode, dormant_preempt) { .state = XFD_DORMANT, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(real_mode, pending_preempt) { .state = XFD_PENDING, .event = XFD_PREEMPT };
+XFD_FIXTURE_STATES_AND_EVENTS(real_mode);
+XFD_FIXTURE_STATES_WITH(real_mode, userspace, USERSPACE);
+XFD_FIXTURE_STATES_WITH(real_mode, preempt, PREEMPT);
 
 FIXTURE_SETUP(real_mode)
 {
@@ -146,19 +136,9 @@ FIXTURE(smm) {
 	struct xfd_meeting m;
 };
 
-FIXTURE_VARIANT(smm) {
-	enum xfd_state state;
-	enum xfd_event event;
-};
-
-FIXTURE_VARIANT_ADD(smm, armed_userspace) { .state = XFD_ARMED, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(smm, live_userspace) { .state = XFD_LIVE, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(smm, dormant_userspace) { .state = XFD_DORMANT, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(smm, pending_userspace) { .state = XFD_PENDING, .event = XFD_USERSPACE };
-FIXTURE_VARIANT_ADD(smm, armed_preempt) { .state = XFD_ARMED, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(smm, live_preempt) { .state = XFD_LIVE, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(smm, dormant_preempt) { .state = XFD_DORMANT, .event = XFD_PREEMPT };
-FIXTURE_VARIANT_ADD(smm, pending_preempt) { .state = XFD_PENDING, .event = XFD_PREEMPT };
+XFD_FIXTURE_STATES_AND_EVENTS(smm);
+XFD_FIXTURE_STATES_WITH(smm, userspace, USERSPACE);
+XFD_FIXTURE_STATES_WITH(smm, preempt, PREEMPT);
 
 FIXTURE_SETUP(smm)
 {

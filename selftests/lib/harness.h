@@ -58,6 +58,31 @@ static int xfd_nr_left_out;
 	FIXTURE_VARIANT_ADD(type, dormant) { .state = XFD_DORMANT };	\
 	FIXTURE_VARIANT_ADD(type, pending) { .state = XFD_PENDING }
 
+/* One for each event of lib/meet.h. */
+#define XFD_FIXTURE_EVENTS(type)					\
+	struct _fixture_variant_##type {				\
+		enum xfd_event event;					\
+	};								\
+	FIXTURE_VARIANT_ADD(type, vmcall) { .event = XFD_VMCALL };	\
+	FIXTURE_VARIANT_ADD(type, userspace) { .event = XFD_USERSPACE };\
+	FIXTURE_VARIANT_ADD(type, preempt) { .event = XFD_PREEMPT };	\
+	FIXTURE_VARIANT_ADD(type, migrate) { .event = XFD_MIGRATE }
+
+/* One for each state with some of the events: "fixture.state_event.test". */
+#define XFD_FIXTURE_STATES_AND_EVENTS(type)				\
+	struct _fixture_variant_##type {				\
+		enum xfd_state state;					\
+		enum xfd_event event;					\
+	}
+
+/* And these are the events: XFD_@EVENT, and @name in what their tests are called. */
+#define XFD_FIXTURE_STATES_WITH(type, name, EVENT) \
+	struct _fixture_variant_##type; \
+	FIXTURE_VARIANT_ADD(type, armed_##name) { .state = XFD_ARMED, .event = XFD_##EVENT }; \
+	FIXTURE_VARIANT_ADD(type, live_##name) { .state = XFD_LIVE, .event = XFD_##EVENT }; \
+	FIXTURE_VARIANT_ADD(type, dormant_##name) { .state = XFD_DORMANT, .event = XFD_##EVENT }; \
+	FIXTURE_VARIANT_ADD(type, pending_##name) { .state = XFD_PENDING, .event = XFD_##EVENT }
+
 /* A fixture whose tests begin and end everything by themselves. */
 #define XFD_FIXTURE_EMPTY(type)						\
 	FIXTURE(type) { };						\

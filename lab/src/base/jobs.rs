@@ -177,9 +177,15 @@ impl Tokens {
     fn pass_to(&self, command: &mut Command) {
         let (read, write) = (self.read.as_raw_fd(), self.write.as_raw_fd());
         let flags = format!("-j --jobserver-fds={read},{write} --jobserver-auth={read},{write}");
+        // make closes the pipe for whatever is no make, but does not tell it so, and a rustc complains
+        // of that. It looks here first, and takes these for no pipe.
+        let for_rustc = match command.get_program() == "cargo" {
+            true => &flags,
+            false => "--jobserver-auth=-1,-1",
+        };
         command
-            .env("MAKEFLAGS", &flags)
-            .env("CARGO_MAKEFLAGS", &flags);
+            .env("CARGO_MAKEFLAGS", for_rustc)
+            .env("MAKEFLAGS", &flags);
         // SAFETY: fcntl() is async-signal-safe and the closure allocates nothing.
         unsafe {
             command.pre_exec(move || {
@@ -243,6 +249,19 @@ mod tests {
         assert_eq!(most(&jobs), Some(3));
         let _slots = (jobs.take().unwrap(), jobs.take().unwrap());
         assert_eq!(most(&jobs), Some(2));
+    }
+
+    #[test]
+    fn a_compiler_that_a_make_starts_does_not_complain() {
+        let dir = tempfile::tempdir().unwrap();
+        let makefile = "x := $(shell echo | rustc --crate-type lib --emit metadata - >&2)\nall:\n";
+        std::fs::write(dir.path().join("Makefile"), makefile).unwrap();
+        let mut make = Command::new("make");
+        Jobs::new(2)
+            .unwrap()
+            .share(make.arg("-s").current_dir(dir.path()));
+        let output = make.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 
     #[test]

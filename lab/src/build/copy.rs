@@ -2,7 +2,7 @@
 //! Copies of a built kernel. With other patches, make builds in them only what the patches change.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use crate::base::files::{self, remove};
 use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
-use crate::build::kernel::Kernel;
+use crate::build::built::Kernel;
 use crate::build::series;
 use crate::build::source;
 
@@ -31,26 +31,40 @@ pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
         source: lab.at("build/linux").join(format!("{name}-source")),
         objects: lab.at("build/linux").join(name),
     };
-    let (tree, objects) = (&copy.source, &copy.objects);
-    let stamp_name = stamp_name(name);
+    fill(lab, kernel, &copy, true)?;
+    Ok(copy)
+}
+
+/// Makes `to` have the objects of `from`; its source is there, and differs in a few files.
+pub fn objects(lab: &Lab, from: &Kernel, to: &Kernel) -> Result<()> {
+    fill(lab, from, to, false)
+}
+
+fn fill(lab: &Lab, from: &Kernel, to: &Kernel, with_source: bool) -> Result<()> {
+    let name = to.objects.file_name().unwrap_or_default();
+    let stamp_name = stamp_name(&name.to_string_lossy());
     let print = Fingerprint::new("copy")
-        .text("of", &kernel.objects.display().to_string())
-        .file(&kernel.image())?
+        .text("of", &from.objects.display().to_string())
+        .file(&from.image())?
         .finish();
-    if stamp::fresh(lab, &stamp_name, &print, &[tree, objects]) {
-        return Ok(copy);
+    if stamp::fresh(lab, &stamp_name, &print, &[&to.source, &to.objects]) {
+        return Ok(());
     }
     lab.need_space(2, "copying a kernel")?;
     stamp::forget(lab, &stamp_name)?;
-    let what = format!("copying {}", lab.shown(&kernel.objects));
+    let what = format!("copying {}", lab.shown(&from.objects));
     let mut step = Step::begin(lab, &stamp_name, &what)?;
-    let directories = [(&kernel.source, tree), (&kernel.objects, objects)];
-    for (how, (from, to)) in ["-al", "-a"].into_iter().zip(directories) {
+    let mut copy = |how, from: &Path, to: &Path| -> Result<()> {
         remove(to)?;
-        step.run(Command::new("cp").arg(how).arg(from).arg(to))?;
+        step.run(Command::new("cp").arg(how).arg(from).arg(to))
+    };
+    if with_source {
+        copy("-al", &from.source, &to.source)?;
     }
+    copy("-a", &from.objects, &to.objects)?;
     // make compares the commands, which name source and objects.
-    for file in files::below(objects)? {
+    let directories = [(&from.source, &to.source), (&from.objects, &to.objects)];
+    for file in files::below(&to.objects)? {
         if file.extension().is_some_and(|x| x == "cmd") {
             let text = fs::read_to_string(&file)?;
             let moved = directories.iter().fold(text.clone(), |text, (from, to)| {
@@ -67,22 +81,16 @@ pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
     }
     stamp::record(lab, &stamp_name, &print)?;
     step.done();
-    Ok(copy)
+    Ok(())
 }
 
 /// Makes the copy's source the pristine one with these patches, in their order; `what` names them.
-pub fn apply<'a>(
-    lab: &Lab,
-    copy: &Kernel,
-    what: &str,
-    patches: impl Iterator<Item = &'a PathBuf>,
-) -> Result<()> {
-    let patches: Vec<PathBuf> = patches.cloned().collect();
+pub fn apply(lab: &Lab, copy: &Kernel, what: &str, patches: &[PathBuf]) -> Result<()> {
     let name = copy.objects.file_name().unwrap_or_default();
     let log = format!("apply-{}", name.to_string_lossy());
     let mut step = Step::begin(lab, &log, &format!("applying {what}"))?;
     let pristine = source::kernel(lab)?;
-    series::keep_in_step(lab, &mut step, &pristine, &copy.source, &patches)?;
+    series::keep_in_step(lab, &mut step, &pristine, &copy.source, patches)?;
     step.done();
     Ok(())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The kernels: stock and patched, whose difference is the series and Rust, and the debug kernel,
-//! which is the patched one with the kernel's own checks and with KVM built in.
+//! The kernels: stock, which nobody has changed; minimal, with the one patch that is the module's
+//! rival; patched, with the fixes, the series and Rust; and the debug kernel, which is the patched
+//! one with the kernel's own checks and with KVM built in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,15 +15,19 @@ use crate::base::files;
 use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
+pub use crate::build::built::Kernel;
+use crate::build::copy;
 use crate::build::series;
-use crate::build::source;
+use crate::build::source::{self, Source};
 use crate::build::toolchain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// The pristine source.
     Stock,
-    /// With patches/linux applied.
+    /// With patches/minimal.
+    Minimal,
+    /// With patches/fixes and patches/linux.
     Patched,
     /// The patched source with the checks of kernel/debug.config, and KVM=y.
     Debug,
@@ -32,6 +37,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Stock => "stock",
+            Kind::Minimal => "minimal",
             Kind::Patched => "patched",
             Kind::Debug => "debug",
         }
@@ -40,10 +46,24 @@ impl Kind {
     /// The fragments of lab/config/kernel that configure it; what comes later wins.
     fn fragments(self) -> &'static [&'static str] {
         match self {
-            Kind::Stock => &["common.config"],
+            Kind::Stock | Kind::Minimal => &["common.config"],
             Kind::Patched => &["common.config", "patched.config"],
             Kind::Debug => &["common.config", "patched.config", "debug.config"],
         }
+    }
+
+    /// The directories of the patches that its source has, in the order in which they apply.
+    pub fn series(self) -> &'static [&'static str] {
+        match self {
+            Kind::Stock => &[],
+            Kind::Minimal => &[MINIMAL],
+            Kind::Patched | Kind::Debug => &[FIXES, SERIES],
+        }
+    }
+
+    /// Whether the module can be built for it, and loaded.
+    pub fn has_hooks(self) -> bool {
+        self.series().contains(&SERIES)
     }
 
     /// What the fragments say.
@@ -58,93 +78,84 @@ impl Kind {
     }
 }
 
-/// A built kernel: where its source and its objects are.
-#[derive(Clone, Debug)]
-pub struct Kernel {
-    pub source: PathBuf,
-    pub objects: PathBuf,
-}
-
-impl Kernel {
-    pub fn image(&self) -> PathBuf {
-        self.objects.join("arch/x86/boot/bzImage")
-    }
-
-    /// The version that the kernel itself gives ("7.3.4").
-    pub fn release(&self) -> Result<String> {
-        let path = self.objects.join("include/config/kernel.release");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        Ok(text.trim().to_owned())
-    }
-
-    /// Its modules, in the order in which they were linked.
-    pub fn modules(&self) -> Result<Vec<PathBuf>> {
-        let path = self.objects.join("modules.order");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        Ok(text
-            .lines()
-            .map(|l| self.objects.join(l).with_extension("ko"))
-            .collect())
-    }
-}
-
 /// Where the fragments are.
 const CONFIG: &str = "lab/config/kernel";
 
-pub fn series_dir(lab: &Lab) -> PathBuf {
-    lab.at("patches/linux")
+/// The bugs of stock, each mended by itself.
+pub const FIXES: &str = "patches/fixes";
+/// The host series, on top of the fixes.
+pub const SERIES: &str = "patches/linux";
+/// One patch on stock, which needs no module.
+pub const MINIMAL: &str = "patches/minimal";
+
+/// The patches that a kernel's source has, in the order in which they apply.
+pub fn patches(lab: &Lab, kind: Kind) -> Result<Vec<PathBuf>> {
+    let dirs = kind.series().iter();
+    let patches = dirs.map(|dir| series::patches(&lab.at(dir)));
+    Ok(patches.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// The source tree of a kernel, unpacked and in step with the series; no kernel is built.
+/// The source tree of a kernel, unpacked and in step with its patches; no kernel is built.
 pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     let pristine = source::kernel(lab)?;
-    if kind == Kind::Stock && pristine.pinned {
-        return Ok(pristine.dir);
-    }
-    // A source that nobody has tried must take the series before anything is built from it, the stock
+    // A source that nobody has tried must take all patches before anything is built from it, the stock
     // kernel included, which may be built at the same time by another thread.
+    if !pristine.pinned {
+        in_step(lab, &pristine, Kind::Patched)?;
+        in_step(lab, &pristine, Kind::Minimal)?;
+    }
+    match kind {
+        Kind::Stock => Ok(pristine.dir),
+        Kind::Minimal => in_step(lab, &pristine, kind),
+        Kind::Patched | Kind::Debug => in_step(lab, &pristine, Kind::Patched),
+    }
+}
+
+/// The tree that has this kernel's patches, made what it should be.
+fn in_step(lab: &Lab, pristine: &Source, kind: Kind) -> Result<PathBuf> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let tree = lab.at("build/linux/patched-source");
-    let print = series::fingerprint(
-        Fingerprint::new("series").text("source", &pristine.sha256),
-        &series_dir(lab),
-    )?
-    .finish();
-    if !stamp::fresh(lab, "linux-series", &print, &[&tree]) {
-        stamp::forget(lab, "linux-series")?;
-        let mut step = Step::begin(lab, "linux-series", "applying patches/linux")?;
-        let patches = series::patches(&series_dir(lab))?;
-        series::keep_in_step(lab, &mut step, &pristine, &tree, &patches)?;
-        stamp::record(lab, "linux-series", &print)?;
+    let name = format!("linux-{}", kind.name());
+    let tree = lab.at(&format!("build/linux/{}-source", kind.name()));
+    let patches = patches(lab, kind)?;
+    let print = Fingerprint::new("series").text("source", &pristine.sha256);
+    let print = series::fingerprint(print, &patches)?.finish();
+    if !stamp::fresh(lab, &name, &print, &[&tree]) {
+        stamp::forget(lab, &name)?;
+        let what = format!("applying {}", kind.series().join(" and "));
+        let mut step = Step::begin(lab, &name, &what)?;
+        series::keep_in_step(lab, &mut step, pristine, &tree, &patches)?;
+        stamp::record(lab, &name, &print)?;
         step.done();
     }
-    Ok(if kind == Kind::Stock {
-        pristine.dir
-    } else {
-        tree
-    })
+    Ok(tree)
 }
 
 /// Builds a kernel and its modules, unless that is done.
 pub fn build(lab: &Lab, kind: Kind) -> Result<Kernel> {
-    let source = tree(lab, kind)?;
-    let objects = lab.at("build/linux").join(kind.name());
-    let kernel = Kernel { source, objects };
-    let mut print = fingerprint(lab, kind)?;
-    if kind != Kind::Stock {
-        print = series::fingerprint(print, &series_dir(lab))?;
-    }
-    make(
+    let kernel = Kernel {
+        source: tree(lab, kind)?,
+        objects: lab.at("build/linux").join(kind.name()),
+    };
+    let stamp_name = format!("kernel-{}", kind.name());
+    let print = series::fingerprint(fingerprint(lab, kind)?, &patches(lab, kind)?)?.finish();
+    let outputs = [kernel.image(), kernel.objects.join("modules.order")];
+    if stamp::fresh(
         lab,
-        &kernel,
-        &format!("kernel-{}", kind.name()),
-        &format!("building the {} kernel", kind.name()),
-        &print.finish(),
-        kind,
-    )?;
+        &stamp_name,
+        &print,
+        &outputs.each_ref().map(|o| o.as_path()),
+    ) {
+        return Ok(kernel);
+    }
+    if kind == Kind::Minimal {
+        // It begins as stock's objects, so that make builds only what the patch changes.
+        copy::objects(lab, &build(lab, Kind::Stock)?, &kernel)?;
+    }
+    let what = format!("building the {} kernel", kind.name());
+    stamp::forget(lab, &stamp_name)?;
+    make(lab, &kernel, &stamp_name, &what, kind)?;
+    stamp::record(lab, &stamp_name, &print)?;
     Ok(kernel)
 }
 
@@ -162,14 +173,14 @@ pub fn build_tree(
     };
     toolchain::bindgen(lab)?;
     let name = objects.file_name().unwrap_or_default().to_string_lossy();
-    make(lab, &kernel, &format!("kernel-{name}"), what, "", kind)?;
+    make(lab, &kernel, &format!("kernel-{name}"), what, kind)?;
     Ok(kernel)
 }
 
 fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
-    // The stock kernel has no Rust, and need not wait for bindgen.
+    // Those that have no Rust need not wait for bindgen.
     let versions = match kind {
-        Kind::Stock => toolchain::c_versions(lab)?,
+        Kind::Stock | Kind::Minimal => toolchain::c_versions(lab)?,
         Kind::Patched | Kind::Debug => {
             toolchain::bindgen(lab)?;
             toolchain::versions_with_rust(lab)?
@@ -200,31 +211,15 @@ pub fn make_command(lab: &Lab, kernel: &Kernel) -> Result<Command> {
     Ok(command)
 }
 
-fn make(
-    lab: &Lab,
-    kernel: &Kernel,
-    stamp_name: &str,
-    what: &str,
-    print: &str,
-    kind: Kind,
-) -> Result<()> {
-    let outputs = [kernel.image(), kernel.objects.join("modules.order")];
-    let outputs: Vec<&Path> = outputs.iter().map(|o| o.as_path()).collect();
-    if !print.is_empty() && stamp::fresh(lab, stamp_name, print, &outputs) {
-        return Ok(());
-    }
+fn make(lab: &Lab, kernel: &Kernel, log: &str, what: &str, kind: Kind) -> Result<()> {
     lab.need_space(3, what)?;
-    stamp::forget(lab, stamp_name)?;
     fs::create_dir_all(&kernel.objects)?;
-    let mut step = Step::begin(lab, stamp_name, what)?.next(&format!(
-        "mend what the log shows (the series is patches/linux, the configuration {CONFIG}), \
+    let mut step = Step::begin(lab, log, what)?.next(&format!(
+        "mend what the log shows (the patches are in patches/, the configuration in {CONFIG}), \
          then run the same command again",
     ));
     configure(lab, kernel, &mut step, &kind.wanted(lab)?)?;
     step.run(make_command(lab, kernel)?.args(["bzImage", "modules"]))?;
-    if !print.is_empty() {
-        stamp::record(lab, stamp_name, print)?;
-    }
     step.done();
     Ok(())
 }
@@ -308,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_debug_kernel_has_kvm_built_in_and_the_stock_one_no_rust() {
+    fn the_debug_kernel_has_kvm_built_in_and_only_those_with_hooks_have_rust() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let lab = Lab::at_root(&root, Default::default()).unwrap();
         let set = |kind: Kind, option: &str| {
@@ -318,9 +313,9 @@ mod tests {
                 .rfind(|l| l.starts_with(&format!("{option}=")));
             last.map(str::to_owned)
         };
-        assert_eq!(set(Kind::Stock, "CONFIG_RUST"), None);
-        for kind in [Kind::Patched, Kind::Debug] {
-            assert_eq!(set(kind, "CONFIG_RUST").unwrap(), "CONFIG_RUST=y");
+        for kind in [Kind::Stock, Kind::Minimal, Kind::Patched, Kind::Debug] {
+            let rust = kind.has_hooks().then(|| "CONFIG_RUST=y".to_owned());
+            assert_eq!(set(kind, "CONFIG_RUST"), rust);
         }
         assert_eq!(set(Kind::Patched, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
         assert_eq!(set(Kind::Debug, "CONFIG_KVM").unwrap(), "CONFIG_KVM=y");

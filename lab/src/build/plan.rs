@@ -22,11 +22,12 @@ pub enum Product {
     KernelSource,
     EmulatorSource,
     Bindgen,
-    /// The source with patches/linux applied.
+    /// The source with patches/fixes and patches/linux applied.
     PatchedSource,
     PatchedKernel,
     DebugKernel,
     StockKernel,
+    MinimalKernel,
     Emulator(Emulator),
     Selftests,
     /// For this kernel.
@@ -39,6 +40,7 @@ impl Product {
     pub fn kernel(kind: kernel::Kind) -> Product {
         match kind {
             kernel::Kind::Stock => Product::StockKernel,
+            kernel::Kind::Minimal => Product::MinimalKernel,
             kernel::Kind::Patched => Product::PatchedKernel,
             kernel::Kind::Debug => Product::DebugKernel,
         }
@@ -52,6 +54,7 @@ impl Plan for Lab {
         match part {
             Product::KernelSource | Product::EmulatorSource | Product::Bindgen => vec![],
             Product::PatchedSource | Product::StockKernel => vec![Product::KernelSource],
+            Product::MinimalKernel => vec![Product::StockKernel],
             Product::PatchedKernel | Product::DebugKernel => {
                 vec![Product::Bindgen, Product::PatchedSource]
             }
@@ -74,6 +77,7 @@ impl Plan for Lab {
             Product::PatchedKernel => kernel::build(self, kernel::Kind::Patched).map(drop),
             Product::DebugKernel => kernel::build(self, kernel::Kind::Debug).map(drop),
             Product::StockKernel => kernel::build(self, kernel::Kind::Stock).map(drop),
+            Product::MinimalKernel => kernel::build(self, kernel::Kind::Minimal).map(drop),
             Product::Emulator(kind) => emulator::build(self, kind).map(drop),
             Product::Selftests => selftests::build(self).map(drop),
             Product::Module(kind, which) => {
@@ -102,6 +106,7 @@ mod tests {
         let lab = Lab::at_root(dir.path(), Choices::default()).unwrap();
         for kernel in [
             kernel::Kind::Stock,
+            kernel::Kind::Minimal,
             kernel::Kind::Patched,
             kernel::Kind::Debug,
         ] {

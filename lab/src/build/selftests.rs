@@ -26,7 +26,7 @@ pub fn build(lab: &Lab) -> Result<PathBuf> {
                 "compiler",
                 &ask(Command::new("gcc").arg("--version")).unwrap_or_default(),
             ),
-        &kernel::series_dir(lab),
+        &kernel::patches(lab, kernel::Kind::Patched)?,
     )?
     .finish();
     if stamp::fresh(lab, "selftests", &print, &[&output]) {

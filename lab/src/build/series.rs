@@ -34,10 +34,9 @@ pub fn patches(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-pub fn fingerprint(print: Fingerprint, dir: &Path) -> Result<Fingerprint> {
-    patches(dir)?
-        .iter()
-        .try_fold(print, |print, patch| print.file(patch))
+pub fn fingerprint(print: Fingerprint, patches: &[PathBuf]) -> Result<Fingerprint> {
+    let mut patches = patches.iter();
+    patches.try_fold(print, |print, patch| print.file(patch))
 }
 
 /// The files that a patch adds, changes or removes, as its `---` and `+++` lines say.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `lab bisect`: the kernel after each patch of the host series builds without a warning, boots, and
-//! passes upstream's AMX test, so that a bisection may stop at any of them.
+//! `lab bisect`: the kernel after each patch, on top of those before it, builds without a warning,
+//! boots, and passes upstream's AMX test, so that a bisection may stop at any of them.
 //!
 //! They are built in one copy of the stock kernel, one after the other. The copy is made anew each
 //! time, as make does not repeat the warnings of what it has built already.
@@ -18,7 +18,7 @@ use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
 use crate::build::copy;
 use crate::build::emulator::{self, Emulator};
-use crate::build::kernel::{self, Kernel};
+use crate::build::kernel::{self, Kernel, Kind};
 use crate::build::packages;
 use crate::build::plan::{self, Product};
 use crate::build::selftests;
@@ -28,7 +28,7 @@ use crate::machine::{self, End, Machine};
 /// What must pass on each.
 const TEST: &str = "amx_test";
 
-/// A prefix of the series: its last patch, and what names its result.
+/// The patches of a kernel up to one of them, by which it is named, and what names its result.
 struct Prefix {
     name: String,
     print: String,
@@ -40,7 +40,7 @@ struct Prefix {
 pub fn run(lab: &Lab) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
-    let patches = series::patches(&kernel::series_dir(lab))?;
+    let prefixes = prefixes(lab)?;
     plan::build(
         lab,
         [
@@ -49,7 +49,7 @@ pub fn run(lab: &Lab) -> Result<bool> {
             Product::Selftests,
         ],
     )?;
-    let stock = kernel::build(lab, kernel::Kind::Stock)?;
+    let stock = kernel::build(lab, Kind::Stock)?;
     let emulator = emulator::build(lab, Emulator::Patched)?;
     let programs: Vec<PathBuf> = selftests::programs(&selftests::build(lab)?)?
         .into_iter()
@@ -64,20 +64,12 @@ pub fn run(lab: &Lab) -> Result<bool> {
     let base = print.finish();
 
     let mut copy = None;
-    let mut prefixes = Vec::new();
+    let mut built = Vec::new();
     let mut sound = true;
-    for last in 0..patches.len() {
-        let prefix = &patches[..=last];
-        let file = patches[last].file_name().unwrap_or_default();
-        let name = file.to_string_lossy().chars().take(4).collect::<String>();
-        let print = prefix
-            .iter()
-            .try_fold(
-                Fingerprint::new("prefix").text("base", &base),
-                |print, p| print.file(p),
-            )?
-            .finish();
-        if stamp::fresh(lab, &stamp_name(&name), &print, &[]) {
+    for (name, patches) in &prefixes {
+        let print = Fingerprint::new("prefix").text("base", &base);
+        let print = series::fingerprint(print, patches)?.finish();
+        if stamp::fresh(lab, &stamp_name(name), &print, &[]) {
             println!("{name}: sound, as before");
             continue;
         }
@@ -85,20 +77,15 @@ pub fn run(lab: &Lab) -> Result<bool> {
             Some(kernel) => kernel,
             None => copy.insert(copy::anew(lab, &stock, "bisect")?),
         };
-        copy::apply(
-            lab,
-            kernel,
-            &format!("patches 0001 to {name}"),
-            prefix.iter(),
-        )?;
-        if let Err(error) = build(lab, kernel, &name) {
+        copy::apply(lab, kernel, &format!("patches up to {name}"), patches)?;
+        if let Err(error) = build(lab, kernel, name) {
             interrupt::check()?;
             println!("{name}: NOT SOUND: {}", failure::explain(&error));
             sound = false;
             continue;
         }
         let machine = Machine {
-            name: format!("bisect-{name}"),
+            name: stamp_name(name),
             emulator: emulator.clone(),
             kernel: kernel.clone(),
             module: None,
@@ -114,15 +101,15 @@ pub fn run(lab: &Lab) -> Result<bool> {
             silence: Duration::from_secs(180),
         };
         let dir = machine::compose(lab, &machine)?;
-        prefixes.push(Prefix {
-            name,
+        built.push(Prefix {
+            name: name.clone(),
             print,
             machine,
             dir,
         });
     }
     lab.unlock();
-    let ended = side_by_side(&lab.jobs, &prefixes, |prefix| {
+    let ended = side_by_side(&lab.jobs, &built, |prefix| {
         let found = boot(&prefix.machine, &prefix.dir)?;
         match &found {
             None => {
@@ -137,19 +124,39 @@ pub fn run(lab: &Lab) -> Result<bool> {
         sound &= ended?;
     }
     if sound {
-        println!("all {} patches: sound", patches.len());
+        println!("all {} patches: sound", prefixes.len());
     }
     Ok(sound)
 }
 
+/// Each patch, named by its directory and number ("fixes/0001"), after those that it goes on top of.
+fn prefixes(lab: &Lab) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let mut prefixes = Vec::new();
+    for kind in [Kind::Minimal, Kind::Patched] {
+        let patches = kernel::patches(lab, kind)?;
+        for last in 0..patches.len() {
+            let name = name(&patches[last]);
+            prefixes.push((name, patches[..=last].to_vec()));
+        }
+    }
+    Ok(prefixes)
+}
+
+fn name(patch: &Path) -> String {
+    let word = |path: Option<&Path>| path?.file_name().map(|n| n.to_string_lossy().into_owned());
+    let (dir, file) = (word(patch.parent()), word(Some(patch)));
+    let number: String = file.unwrap_or_default().chars().take(4).collect();
+    format!("{}/{number}", dir.unwrap_or_default())
+}
+
 fn stamp_name(name: &str) -> String {
-    format!("bisect-{name}")
+    format!("bisect-{}", name.replace('/', "-"))
 }
 
 /// Builds it; a warning is a failure.
 fn build(lab: &Lab, copy: &Kernel, name: &str) -> Result<()> {
     let what = format!("building the kernel after patch {name}");
-    kernel::build_tree(lab, &copy.source, &copy.objects, &what, kernel::Kind::Stock)?;
+    kernel::build_tree(lab, &copy.source, &copy.objects, &what, Kind::Stock)?;
     let log = lab.log("kernel-bisect");
     let text = fs::read_to_string(&log)?;
     let found: Vec<&str> = warnings(&text).collect();

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::base::failure::Failure;
 use crate::base::layout::Lab;
 use crate::build::emulator::{self, Emulator};
-use crate::build::kernel::{self, Kernel};
+use crate::build::kernel::{self, Kernel, Kind};
 use crate::build::kmod;
 use crate::build::module;
 use crate::build::selftests;
@@ -20,19 +20,22 @@ use crate::machine::{self, End, Machine, Severity, Told};
 #[derive(clap::Args)]
 pub struct Options {
     /// Load xfd_switch.ko with this strategy first (otherwise it is there, at /lib/modules)
-    #[arg(long, conflicts_with = "stock")]
+    #[arg(long, conflicts_with_all = ["stock", "minimal"])]
     strategy: Option<String>,
     /// Boot the stock kernel instead of the patched one
-    #[arg(long)]
+    #[arg(long, group = "which")]
     stock: bool,
+    /// Boot the stock kernel with patches/minimal instead
+    #[arg(long, group = "which")]
+    minimal: bool,
     /// Boot the debug kernel (lockdep, KASAN, X86_DEBUG_FPU, KVM=y) instead
-    #[arg(long, conflicts_with = "stock")]
+    #[arg(long, group = "which")]
     debug: bool,
     /// A kernel build directory of your own instead
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["stock", "debug"])]
+    #[arg(long, value_name = "DIR", group = "which")]
     kernel: Option<PathBuf>,
     /// Use the deliberately broken build of the module
-    #[arg(long, conflicts_with = "stock")]
+    #[arg(long, conflicts_with_all = ["stock", "minimal"])]
     broken: bool,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     cpus: u32,
@@ -71,6 +74,18 @@ pub struct Options {
     command: Vec<String>,
 }
 
+impl Options {
+    /// Which of the lab's kernels.
+    fn kind(&self) -> Kind {
+        match (self.stock, self.minimal, self.debug) {
+            (true, ..) => Kind::Stock,
+            (_, true, _) => Kind::Minimal,
+            (.., true) => Kind::Debug,
+            _ => Kind::Patched,
+        }
+    }
+}
+
 /// Returns the command's exit status.
 pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
     // With everything of the caller's own, nothing is built here.
@@ -91,14 +106,12 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
             source: PathBuf::new(),
             objects: own(dir)?,
         },
-        None if options.stock => kernel::build(lab, kernel::Kind::Stock)?,
-        None if options.debug => kernel::build(lab, kernel::Kind::Debug)?,
-        None => kernel::build(lab, kernel::Kind::Patched)?,
+        None => kernel::build(lab, options.kind())?,
     };
-    let module = match (options.stock, &options.kernel) {
-        (true, _) => None,
+    let module = match &options.kernel {
         // Someone's own kernel may lack the hooks; only a strategy needs the module.
-        (_, Some(_)) if options.strategy.is_none() => None,
+        Some(_) if options.strategy.is_none() => None,
+        None if !options.kind().has_hooks() => None,
         _ if options.broken => Some(module::build(lab, &kernel, module::Kind::Broken)?),
         _ => Some(module::build(lab, &kernel, module::Kind::Shipped)?),
     };

@@ -48,7 +48,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     packages::setup(lab)?;
     let mut machines = match options.host {
         true => BTreeMap::new(),
-        false => list::machines(&List::read(&lab.at("selftests/list.toml"))?),
+        false => list::machines(&List::read(lab)?),
     };
     machines.retain(|group, _| (group.kernel == kernel::Kind::Debug) == options.debug);
     let mut on_host = match options.debug {

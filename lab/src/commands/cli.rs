@@ -15,6 +15,7 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{bisect, boot, check, edit, figures, fits, mutants, nightly, run, upstream};
+use crate::tests::select::Wanted;
 
 #[derive(Parser)]
 #[command(
@@ -53,14 +54,14 @@ enum Command {
     /// build/report/upstream.json and fails if a strategy changes any result
     Upstream(upstream::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
-    Mutants(mutants::Options),
-    /// Build and boot the kernel after each patch of the host series
+    Mutants(Wanted),
+    /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
     /// Do all that takes long: check --debug, mutants, bisect and upstream; prints a table and writes
     /// build/report/nightly.json
     Nightly,
-    /// Say of each patch of the host series whether a kernel source (KERNEL_SOURCE, an archive or a
-    /// tree) takes it; nothing is built
+    /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
+    /// takes it; nothing is built
     Fits,
     /// Work on the host kernel series in a git tree
     #[command(subcommand)]
@@ -72,6 +73,7 @@ enum Command {
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
     Stock,
+    Minimal,
     Patched,
     Debug,
     Emulator,
@@ -143,7 +145,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Figures => figures::run(&lab)?,
         Command::Check(options) => return status(check::run(&lab, &options)),
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
-        Command::Mutants(options) => return status(mutants::run(&lab, &options)),
+        Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Bisect => return status(bisect::run(&lab)),
         Command::Nightly => return status(nightly::run(&lab)),
         Command::Fits => return status(fits::run(&lab)),
@@ -189,7 +191,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
     let all = vec![
         Product::Emulator(Emulator::Patched),
         Product::Emulator(Emulator::Unpatched),
-        Product::StockKernel,
+        Product::MinimalKernel,
         Product::DebugKernel,
         Product::Module(patched, module),
         Product::Module(patched, module::Kind::Broken),
@@ -198,6 +200,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
     let parts = match what {
         What::All => all,
         What::Stock => vec![Product::StockKernel],
+        What::Minimal => vec![Product::MinimalKernel],
         What::Patched => vec![Product::PatchedKernel],
         What::Debug => vec![Product::DebugKernel],
         What::Emulator => vec![Product::Emulator(Emulator::Patched)],
@@ -238,6 +241,8 @@ mod tests {
                 .is_err()
         );
         assert!(Cli::try_parse_from(["lab", "boot", "--stock", "--debug", "--", "true"]).is_err());
+        let none = ["lab", "boot", "--minimal", "--strategy", "x", "--", "true"];
+        assert!(Cli::try_parse_from(none).is_err());
         assert!(Cli::try_parse_from(["lab", "boot", "--cpus", "0", "--", "true"]).is_err());
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `lab kernel`: the loop of a developer of the host series. A git tree of the patched kernel is
-//! edited with git's own commands, built, booted, and written back as patches/linux.
+//! edited with git's own commands, built, booted, and written back as patches/fixes and patches/linux.
+//!
+//! An empty commit stands between the two, so that their border moves with them in a rebase.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,13 +21,15 @@ use crate::commands::boot;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Make build/linux/tree: a git tree with one commit for each patch of patches/linux
+    /// Make build/linux/tree: a git tree with one commit for each patch of patches/fixes and
+    /// patches/linux, and an empty one between them
     ///
     /// Then work there as with any kernel tree: commit, `git rebase -i base`, and so on.
     Edit,
     /// Build that tree, changes not yet committed included, and boot it
     Try(Box<Try>),
-    /// Write the tree's commits since the tag `base` back to patches/linux
+    /// Write the tree's commits since the tag `base` back: to patches/fixes up to the empty commit, to
+    /// patches/linux from there on
     Save,
 }
 
@@ -35,6 +39,9 @@ pub struct Try {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     boot: Vec<String>,
 }
+
+/// The subject of the empty commit.
+const BORDER: &str = "The fixes end here, and the host series begins";
 
 fn tree(lab: &Lab) -> PathBuf {
     lab.at("build/linux/tree")
@@ -89,26 +96,31 @@ fn edit(lab: &Lab) -> Result<()> {
             .args(["commit", "-q", "-m", "The pristine kernel source"]),
     )?;
     step.run(git(&new).args(["tag", "base"]))?;
-    let patches = series::patches(&kernel::series_dir(lab))?;
-    let mut applied = true;
-    if !patches.is_empty() {
-        // The committer is the user's own when git knows one.
-        let known = ask(git(&new).args(["config", "user.email"])).is_some_and(|e| !e.is_empty());
-        let mut command = git(&new);
-        if !known {
-            command.args(me);
-        }
-        applied = step.status(command.args(["am", "-q"]).args(&patches))?;
+    // The committer is the user's own when git knows one.
+    let known = ask(git(&new).args(["config", "user.email"])).is_some_and(|e| !e.is_empty());
+    let mut command = git(&new);
+    if !known {
+        command.args(me);
     }
+    let border = lab.at("build/linux/border.patch");
+    let date = "Thu, 1 Jan 2026 00:00:00 +0000";
+    let text = format!("From: lab <lab@localhost>\nDate: {date}\nSubject: {BORDER}\n\n---\n");
+    fs::write(&border, text)?;
+    command.args(["am", "-q", "--empty=keep"]);
+    command.args(series::patches(&lab.at(kernel::FIXES))?);
+    command.arg(&border);
+    command.args(series::patches(&lab.at(kernel::SERIES))?);
+    let applied = step.status(&mut command)?;
     fs::rename(&new, &tree)?;
     let shown = lab.shown(&tree);
     if !applied {
-        let what = format!("not all of patches/linux applies to {}", pristine.name);
+        let what = format!("not all patches apply to {}", pristine.name);
         return Err(Failure::new(what)
             .details(step.tail(8))
             .next(format!(
                 "git am waits in {shown}: `git apply --reject` the patch that it names, mend what is in \
-                 the .rej files, `git add` it, `git am --continue`; then `lab kernel save`"
+                 the .rej files, `git add` it, `git am --continue`, and `git am --allow-empty` for \
+                 \"{BORDER}\"; then `lab kernel save`"
             ))
             .into());
     }
@@ -190,13 +202,35 @@ fn save(lab: &Lab) -> Result<()> {
                 .into(),
         );
     }
-    let mut step = Step::begin(lab, "kernel-save", "writing patches/linux")?;
+    let log = ask(git(&tree).args(["log", "--format=%H %s", "base..HEAD"])).unwrap_or_default();
+    let mut commits = log.lines().filter_map(|line| line.split_once(' '));
+    let Some((border, _)) = commits.find(|(_, subject)| *subject == BORDER) else {
+        return Err(Failure::new("nothing says which commits are the fixes")
+            .next(format!(
+                "git commit --allow-empty -m \"{BORDER}\", and by `git rebase -i base` put it behind them"
+            ))
+            .into());
+    };
+    let mut step = Step::begin(lab, "kernel-save", "writing the patches")?;
+    for (dir, commits) in [
+        (kernel::FIXES, format!("base..{border}^")),
+        (kernel::SERIES, format!("{border}..HEAD")),
+    ] {
+        let count = write(lab, &mut step, &tree, &commits, dir)?;
+        eprintln!("lab: {count} patches written to {dir}");
+    }
+    step.done();
+    Ok(())
+}
+
+/// Makes the patches in a directory those of some commits, and says how many these are.
+fn write(lab: &Lab, step: &mut Step, tree: &Path, commits: &str, dir: &str) -> Result<usize> {
     let new = lab.at("build/linux/series.new");
     files::remove(&new)?;
     fs::create_dir_all(&new)?;
     // No hash, no version of git, no encoding: the same commits give the same files.
     step.run(
-        git(&tree)
+        git(tree)
             .args([
                 "-c",
                 "format.useAutoBase=false",
@@ -214,9 +248,9 @@ fn save(lab: &Lab) -> Result<()> {
                 "-o",
             ])
             .arg(&new)
-            .arg("base..HEAD"),
+            .arg(commits),
     )?;
-    let dir = kernel::series_dir(lab);
+    let dir = lab.at(dir);
     fs::create_dir_all(&dir)?;
     for old in series::patches(&dir)? {
         fs::remove_file(old)?;
@@ -226,11 +260,5 @@ fn save(lab: &Lab) -> Result<()> {
         fs::copy(patch, dir.join(patch.file_name().unwrap_or_default()))?;
     }
     files::remove(&new)?;
-    step.done();
-    eprintln!(
-        "lab: {} patches written to {}",
-        patches.len(),
-        lab.shown(&dir)
-    );
-    Ok(())
+    Ok(patches.len())
 }

@@ -1,39 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `lab fits`: whether a kernel source takes the host series. Nothing is built, and only the files that
-//! the series touches are unpacked.
+//! `lab fits`: whether a kernel source takes the patches of each kernel. Nothing is built, and only the
+//! files that they touch are unpacked.
 
 use std::fs;
 
 use anyhow::Result;
 
 use crate::base::layout::Lab;
-use crate::build::kernel;
+use crate::build::kernel::{self, Kind};
 use crate::build::series::{self, Applies};
 use crate::build::source;
 
 /// Returns whether every patch applies.
 pub fn run(lab: &Lab) -> Result<bool> {
     lab.lock()?;
-    let patches = series::patches(&kernel::series_dir(lab))?;
-    let dir = tempfile::tempdir_in(lab.build())?;
-    let name = source::kernel_files(lab, &series::touched_by(&patches)?, dir.path())?;
-    let makefile = fs::read_to_string(dir.path().join("Makefile"))?;
-    println!("patches/linux on {name}{}", version(&makefile));
-    let mut fit = 0;
-    for patch in &patches {
-        let file = patch.file_name().unwrap_or_default().to_string_lossy();
-        let applies = series::apply(patch, dir.path())?;
-        println!("{file}: {}", words(&applies));
-        fit += usize::from(!matches!(applies, Applies::Fails(_)));
+    let (mut fit, mut all) = (0, 0);
+    for kind in [Kind::Patched, Kind::Minimal] {
+        let patches = kernel::patches(lab, kind)?;
+        let dir = tempfile::tempdir_in(lab.build())?;
+        let name = source::kernel_files(lab, &series::touched_by(&patches)?, dir.path())?;
+        let makefile = fs::read_to_string(dir.path().join("Makefile"))?;
+        let of = kind.series().join(" and ");
+        println!("{of} on {name}{}", version(&makefile));
+        for patch in &patches {
+            let applies = series::apply(patch, dir.path())?;
+            println!("{}: {}", lab.shown(patch), words(&applies));
+            fit += usize::from(!matches!(applies, Applies::Fails(_)));
+        }
+        all += patches.len();
     }
-    println!("{fit} of {} patches apply", patches.len());
-    if fit < patches.len() {
+    println!("{fit} of {all} patches apply");
+    if fit < all {
         eprintln!(
             "lab: a hunk may fail for want of one before it: mend them in order, in the tree that \
              `lab kernel edit` makes of this source"
         );
     }
-    Ok(fit == patches.len())
+    Ok(fit == all)
 }
 
 fn words(applies: &Applies) -> String {
@@ -82,15 +85,25 @@ mod tests {
     fn a_tree_fits_until_a_line_of_it_differs() {
         let root = tempfile::tempdir().unwrap();
         let at = |p: &str| root.path().join(p);
-        for dir in ["lab/config", "patches/linux", "k"] {
+        for dir in [
+            "lab/config",
+            kernel::FIXES,
+            kernel::SERIES,
+            kernel::MINIMAL,
+            "k",
+        ] {
             fs::create_dir_all(at(dir)).unwrap();
         }
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/sources.toml");
         fs::copy(config, at("lab/config/sources.toml")).unwrap();
         fs::write(at("k/Makefile"), "VERSION = 7\n").unwrap();
-        for (number, old, new) in [(1, "1", "2"), (2, "2", "3")] {
+        for (dir, old, new) in [
+            (kernel::FIXES, "1", "2"),
+            (kernel::SERIES, "2", "3"),
+            (kernel::MINIMAL, "1", "3"),
+        ] {
             let patch = format!("--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-{old}\n+{new}\n");
-            fs::write(at(&format!("patches/linux/000{number}-x.patch")), patch).unwrap();
+            fs::write(at(dir).join("0001-x.patch"), patch).unwrap();
         }
         let choices = Choices {
             kernel_source: Some("k".into()),
@@ -101,6 +114,13 @@ mod tests {
         assert!(run(&lab).unwrap());
         // The tree itself is only read.
         assert_eq!(fs::read_to_string(at("k/a.c")).unwrap(), "1\n");
+        // Each of them counts.
+        for dir in [kernel::FIXES, kernel::SERIES, kernel::MINIMAL] {
+            let patch = at(dir).join("0002-y.patch");
+            fs::write(&patch, "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-9\n+8\n").unwrap();
+            assert!(!run(&lab).unwrap());
+            fs::remove_file(patch).unwrap();
+        }
         fs::write(at("k/a.c"), "9\n").unwrap();
         assert!(!run(&lab).unwrap());
     }

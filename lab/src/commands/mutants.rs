@@ -38,16 +38,6 @@ use crate::tests::{
     verdict::{Seen, Verdict, KILLED, SKIPPED},
 };
 
-#[derive(clap::Args)]
-pub struct Options {
-    /// Only mutants whose names contain one of these words
-    #[arg(value_name = "NAME")]
-    only: Vec<String>,
-    /// Run them again, even where there is a result already
-    #[arg(long)]
-    again: bool,
-}
-
 const MUTANTS: &str = "selftests/mutants";
 
 /// What a mutant's patch is for.
@@ -159,7 +149,10 @@ impl Mutant {
             Tree::Module => {
                 let dir = lab.at("build/mutants").join(&self.name);
                 let module = module::build_patched(lab, &without.kernel, &self.patch, &dir)?;
-                Ok(without.clone().with_module(module))
+                Ok(Parts {
+                    module: Some(module),
+                    ..without.clone()
+                })
             }
         }
     }
@@ -167,8 +160,9 @@ impl Mutant {
     /// The copy of a kernel with the mutant in it.
     fn kernel(&self, lab: &Lab, kernel: &Kernel) -> Result<Kernel> {
         let copy = copy::of(lab, kernel, "mutant")?;
-        let series = series::patches(&kernel::series_dir(lab))?;
-        copy::apply(lab, &copy, &self.name, series.iter().chain([&self.patch]))?;
+        let mut patches = kernel::patches(lab, kernel::Kind::Patched)?;
+        patches.push(self.patch.clone());
+        copy::apply(lab, &copy, &self.name, &patches)?;
         let what = format!("building the kernel with {}", self.name);
         let (source, objects) = (&copy.source, &copy.objects);
         kernel::build_tree(lab, source, objects, &what, kernel::Kind::Patched)
@@ -268,7 +262,7 @@ struct Run<'a> {
 }
 
 /// Returns whether every mutant was noticed.
-pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
+pub fn run(lab: &Lab, wanted: &select::Wanted) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
     let patches = series::patches(&lab.at(MUTANTS))?;
@@ -276,8 +270,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         .iter()
         .map(|p| Mutant::read(p))
         .collect::<Result<Vec<_>>>()?;
-    let mutants = select::named(mutants, &options.only, |m| &m.name)?;
-    let list = List::read(&lab.at("selftests/list.toml"))?;
+    let mutants = select::named(mutants, &wanted.only, |m| &m.name)?;
+    let list = List::read(lab)?;
     let tests = mutants.iter().map(|m| m.run(&list));
     let tests = tests.collect::<Result<Vec<_>>>()?;
     let groups: BTreeSet<&Group> = tests.iter().map(|(group, _)| group).collect();
@@ -306,7 +300,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         let print = Fingerprint::new("mutant").text("run", &run.print);
         let print = print.file(&mutant.patch)?.finish();
         let known = kept.get(&mutant.name, &print);
-        if !options.again && known.is_some_and(|known| known.result.killed) {
+        if !wanted.again && known.is_some_and(|known| known.result.killed) {
             continue;
         }
         match mutant.parts(lab, run.parts) {
@@ -560,9 +554,10 @@ mod tests {
 
     #[test]
     fn the_mutants_in_the_repository_parse() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/mutants");
-        let list = List::read(&dir.join("../list.toml")).unwrap();
-        for patch in series::patches(&dir).unwrap() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lab = Lab::at_root(&root, Default::default()).unwrap();
+        let list = List::read(&lab).unwrap();
+        for patch in series::patches(&lab.at(MUTANTS)).unwrap() {
             let mutant = Mutant::read(&patch).unwrap();
             assert!(!mutant.what.is_empty());
             assert!(mutant.run(&list).is_ok());

@@ -33,12 +33,8 @@ use crate::tests::{
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only programs whose names contain one of these words
-    #[arg(value_name = "NAME")]
-    only: Vec<String>,
-    /// Run them again, even where there is a result already
-    #[arg(long)]
-    again: bool,
+    #[command(flatten)]
+    wanted: select::Wanted,
     /// Only with this strategy, or "unloaded" (may be repeated; unloaded is always there)
     #[arg(long, value_name = "STRATEGY")]
     on: Vec<String>,
@@ -178,12 +174,12 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
             .next(format!("the names are in {}", lab.shown(&dir.join("list"))))
             .into());
     }
-    let names = select::named(names, &options.only, |name| name)?;
+    let names = select::named(names, &options.wanted.only, |name| name)?;
     let columns = columns(lab, &options.on, &limits, &names, &dir)?;
     lab.unlock();
 
     let kept = Kept::<Ran>::open(lab, "upstream");
-    if options.again {
+    if options.wanted.again {
         let tests = columns.iter().flat_map(|c| &c.tests);
         tests.for_each(|(test, _)| kept.forget(&test.id));
     }
@@ -208,7 +204,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         .map(|name| Program::new(name, &columns, &limits, &kept));
     let report = Report::new(&columns, programs.collect())?;
     // A report of a few programs, or strategies, would pass for that of all.
-    if options.only.is_empty() && options.on.is_empty() {
+    if options.wanted.only.is_empty() && options.on.is_empty() {
         let path = lab.at("build/report/upstream.json");
         write_json(&path, &report)?;
         eprintln!("lab: {} is written", lab.shown(&path));

@@ -111,7 +111,7 @@ impl<'a> Follower<'a> {
             if something {
                 self.heard = Instant::now();
             }
-            if let Some(end) = self.decide(ended) {
+            if let Some(end) = self.decide(ended, Instant::now()) {
                 break (end, ended || self.halted.is_some());
             }
             if !something {
@@ -121,7 +121,11 @@ impl<'a> Follower<'a> {
         if let Some(line) = self.lines.rest() {
             self.console_line(&line, tell);
         }
-        Ok(Outcome {
+        Ok(self.outcome(end, powered_off))
+    }
+
+    fn outcome(self, end: End, powered_off: bool) -> Outcome {
+        Outcome {
             end,
             console: self.dir.join("console.log"),
             dir: self.dir,
@@ -131,7 +135,7 @@ impl<'a> Follower<'a> {
             last_lines: self.last_lines,
             timeout: self.machine.timeout,
             silence: self.machine.silence,
-        })
+        }
     }
 
     /// Reads both lines; whether there was anything new.
@@ -181,18 +185,20 @@ impl<'a> Follower<'a> {
         tell(Told::Console(line, severity));
     }
 
-    fn decide(&self, ended: bool) -> Option<End> {
+    /// What the run has come to, if it is over; `ended` says that the emulator is.
+    fn decide(&self, ended: bool, now: Instant) -> Option<End> {
+        let later = |at: Instant, than: Duration| now.duration_since(at) > than;
         // The rest of a panic's console comes within a moment.
         if let Some(at) = self.panic {
-            return (ended || at.elapsed() > Duration::from_secs(1)).then_some(End::Panic);
+            return (ended || later(at, Duration::from_secs(1))).then_some(End::Panic);
         }
         // What the kernel says while it shuts down counts, so that is waited for.
         if let Some((status, at)) = self.exit {
-            let late = at.elapsed() > SHUTDOWN.min(self.machine.silence);
+            let late = later(at, SHUTDOWN.min(self.machine.silence));
             // Its very last words may still be on their way.
             let off = self
                 .halted
-                .is_some_and(|at| at.elapsed() > Duration::from_millis(300));
+                .is_some_and(|at| later(at, Duration::from_millis(300)));
             return (ended || off || late).then(|| match &self.setup {
                 Some(words) => End::Setup(words.clone()),
                 None => End::Exit(status),
@@ -200,9 +206,9 @@ impl<'a> Follower<'a> {
         }
         if ended {
             Some(End::Died)
-        } else if self.began.elapsed() > self.machine.timeout {
+        } else if later(self.began, self.machine.timeout) {
             Some(End::Timeout)
-        } else if self.heard.elapsed() > self.machine.silence {
+        } else if later(self.heard, self.machine.silence) {
             Some(End::Silent)
         } else {
             None
@@ -217,21 +223,33 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    fn machine(emulator: &Path) -> Machine {
+        let kernel = Kernel {
+            source: PathBuf::new(),
+            objects: PathBuf::new(),
+        };
+        Machine {
+            // However busy this machine is, no test comes near it.
+            timeout: Duration::from_secs(3600),
+            silence: Duration::from_secs(1800),
+            ..Machine::new("test", emulator, &kernel)
+        }
+    }
+
     /// Runs a shell script in the emulator's place.
-    fn pretend(script: &str, timeout: u64, silence: u64) -> (Outcome, String, Vec<String>) {
+    fn pretend(script: &str) -> (Outcome, String, Vec<String>) {
+        pretend_for(script, Duration::from_secs(3600))
+    }
+
+    fn pretend_for(script: &str, timeout: Duration) -> (Outcome, String, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let emulator = dir.path().join("emulator");
         fs::write(&emulator, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(dir.path().join("disk.img.lock"), "").unwrap();
-        let kernel = Kernel {
-            source: PathBuf::new(),
-            objects: PathBuf::new(),
-        };
         let machine = Machine {
-            timeout: Duration::from_millis(timeout),
-            silence: Duration::from_millis(silence),
-            ..Machine::new("test", &emulator, &kernel)
+            timeout,
+            ..machine(&emulator)
         };
         let (mut output, mut marks) = (Vec::new(), Vec::new());
         let outcome = run(&machine, dir.path(), &mut |told| match told {
@@ -244,12 +262,29 @@ mod tests {
         (outcome, String::from_utf8(output).unwrap(), marks)
     }
 
+    /// What a follower decides about a machine that has said this and nothing since, at these times
+    /// after its last word; and what it makes of it in the end.
+    fn decided(output: &str, console: &str, after: &[Duration]) -> (Vec<Option<End>>, Outcome) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("output.log"), output).unwrap();
+        fs::write(dir.path().join("console.log"), console).unwrap();
+        let machine = machine(Path::new(""));
+        let mut follower = Follower::new(&machine, dir.path(), Instant::now());
+        follower.listen(&mut |_| {}).unwrap();
+        follower.heard = Instant::now();
+        let said = follower.exit.map_or(follower.heard, |(_, at)| at);
+        let decided = after.iter().map(|&t| follower.decide(false, said + t));
+        let decided: Vec<_> = decided.collect();
+        let end = decided.iter().flatten().next().cloned();
+        (decided, follower.outcome(end.unwrap_or(End::Died), false))
+    }
+
     const BEGIN: &str = "printf 'setting up\\036LAB begin\\n\\036LAB run\\n' >>output.log";
 
     #[test]
     fn output_and_status_come_through() {
         let script = format!("{BEGIN}; printf 'hello\\n\\036LAB label x\\n\\036LAB exit 3\\n' >>output.log; sleep 0.1");
-        let (outcome, output, marks) = pretend(&script, 10_000, 10_000);
+        let (outcome, output, marks) = pretend(&script);
         assert_eq!(outcome.end, End::Exit(3));
         assert!(outcome.failure().is_none());
         assert_eq!(output, "hello\n");
@@ -259,13 +294,17 @@ mod tests {
     #[test]
     fn what_is_said_while_shutting_down_counts() {
         let script = format!("{BEGIN}; printf '\\036LAB exit 0\\n' >>output.log; sleep 0.7; echo '[ 1.0] BUG: x' >console.log");
-        let (outcome, _, _) = pretend(&script, 10_000, 10_000);
+        let (outcome, _, _) = pretend(&script);
         assert_eq!((outcome.end, outcome.splats.len()), (End::Exit(0), 1));
         assert!(outcome.powered_off);
-        let script = format!("{BEGIN}; printf '\\036LAB exit 0\\n' >>output.log; sleep 100");
-        let (outcome, _, _) = pretend(&script, 10_000, 300);
-        assert_eq!(outcome.end, End::Exit(0));
-        assert!(!outcome.powered_off);
+    }
+
+    #[test]
+    fn a_machine_that_does_not_go_off_is_not_waited_for_for_ever() {
+        let second = Duration::from_secs(1);
+        let output = "\x1eLAB begin\n\x1eLAB run\n\x1eLAB exit 0\n";
+        let (decided, _) = decided(output, "", &[SHUTDOWN - second, SHUTDOWN + second]);
+        assert_eq!(decided, [None, Some(End::Exit(0))]);
     }
 
     #[test]
@@ -274,32 +313,38 @@ mod tests {
             let script = format!(
                 "{BEGIN}; printf '\\036LAB exit 0\\n' >>output.log; echo '[ 1.0] {words}' >console.log; sleep 100"
             );
-            let (outcome, _, _) = pretend(&script, 60_000, 60_000);
+            let (outcome, _, _) = pretend(&script);
             assert_eq!(outcome.end, End::Exit(0));
-            assert!(outcome.powered_off && outcome.elapsed < Duration::from_secs(20));
+            assert!(outcome.powered_off);
         }
     }
 
     #[test]
-    fn a_hung_machine_is_killed_and_explained() {
-        let script = format!("{BEGIN}; echo '[ 1.0] the last words' >console.log; sleep 100");
-        let (outcome, _, _) = pretend(&script, 300, 10_000);
-        assert_eq!(outcome.end, End::Timeout);
+    fn a_hung_machine_is_told_from_a_slow_one_and_explained() {
+        let (minute, machine) = (Duration::from_secs(60), machine(Path::new("")));
+        let (silence, timeout) = (machine.silence, machine.timeout);
+        let after = [silence - minute, silence + minute, timeout + minute];
+        let words = "[ 1.0] the last words\n";
+        let (decided, outcome) = decided("\x1eLAB begin\n\x1eLAB run\n", words, &after);
+        assert_eq!(decided, [None, Some(End::Silent), Some(End::Timeout)]);
         let text = outcome.failure().unwrap().to_string();
         assert!(
             text.contains("the last words")
                 && text.contains("console.log")
                 && text.contains("next:")
         );
+    }
 
-        let (outcome, _, _) = pretend(&script, 10_000, 300);
-        assert_eq!(outcome.end, End::Silent);
+    #[test]
+    fn a_hung_machine_is_killed() {
+        let (outcome, _, _) = pretend_for("sleep 1000", Duration::ZERO);
+        assert_eq!(outcome.end, End::Timeout);
     }
 
     #[test]
     fn a_panic_is_told_from_a_hang() {
         let script = "echo '[ 1.0] Kernel panic - not syncing: test' >console.log; sleep 100";
-        let (outcome, _, _) = pretend(script, 20_000, 20_000);
+        let (outcome, _, _) = pretend(script);
         assert_eq!(outcome.end, End::Panic);
         assert_eq!(outcome.splats.len(), 1);
         assert!(outcome.failure().unwrap().to_string().contains("panicked"));
@@ -307,14 +352,14 @@ mod tests {
 
     #[test]
     fn an_emulator_that_dies_is_no_success() {
-        let (outcome, _, _) = pretend(&format!("{BEGIN}; exit 0"), 5_000, 5_000);
+        let (outcome, _, _) = pretend(&format!("{BEGIN}; exit 0"));
         assert_eq!(outcome.end, End::Died);
     }
 
     #[test]
     fn a_module_that_does_not_load_is_the_setup_s_failure() {
         let script = "printf '\\036LAB begin\\n\\036LAB failed insmod x.ko: no\\n\\036LAB exit 125\\n' >output.log";
-        let (outcome, _, _) = pretend(script, 5_000, 5_000);
+        let (outcome, _, _) = pretend(script);
         assert_eq!(outcome.end, End::Setup("insmod x.ko: no".into()));
     }
 }

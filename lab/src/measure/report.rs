@@ -31,8 +31,17 @@ pub struct Report {
     pub goals: Vec<Goal>,
 }
 
-/// Figures by strategy, in the order of every table; "stock" and "unloaded" come first.
+/// Figures by strategy, in the order of every table; those without the module come first.
 pub type Strategies = IndexMap<String, Figures>;
+
+/// The columns that are no strategies: the stock kernel, the one with patches/minimal, and the patched
+/// one while the module is not loaded.
+pub const WITHOUT_MODULE: [&str; 3] = ["stock", "minimal", "unloaded"];
+
+/// Whether a column is a strategy of the module's.
+pub fn is_strategy(column: &str) -> bool {
+    !WITHOUT_MODULE.contains(&column)
+}
 
 /// What the figures must show, and why they don't, if they don't.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]

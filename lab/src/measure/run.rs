@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The measurement itself: stock, the patched kernel without the module, and every strategy, in
-//! four machines, two at a time; and whether the last one still holds.
+//! The measurement itself: stock, minimal, the patched kernel without the module, and every strategy,
+//! in six machines, two at a time; and whether the last one still holds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,14 @@ use crate::machine::console::Lines;
 use crate::machine::{self, End, Machine, Outcome, Told};
 use crate::measure::collection::Collection;
 use crate::measure::goals;
-use crate::measure::report::Report;
+use crate::measure::report::{Report, WITHOUT_MODULE};
 use crate::measure::strategies::strategies;
 
 /// What is measured, and with what.
 struct Subject {
     emulator: PathBuf,
     stock: Kernel,
+    minimal: Kernel,
     patched: Kernel,
     module: PathBuf,
     /// xfd_measure
@@ -108,7 +109,7 @@ pub fn measured(lab: &Lab) -> Result<Report> {
     })?;
     lab.unlock();
 
-    let step = Step::begin(lab, "run", "measuring in four machines, two at a time")?;
+    let step = Step::begin(lab, "run", "measuring in six machines, two at a time")?;
     let mut all = Collection::default();
     for result in side_by_side(&lab.jobs, &jobs, |(machine, dir)| measure(machine, dir)) {
         for (label, line) in result? {
@@ -117,7 +118,7 @@ pub fn measured(lab: &Lab) -> Result<Report> {
     }
     step.done();
 
-    let without = ["stock", "unloaded"].map(str::to_owned);
+    let without = WITHOUT_MODULE.map(str::to_owned);
     let wanted: Vec<String> = without.into_iter().chain(subject.strategies).collect();
     let strategies = all.figures(&wanted)?;
     let report = Report {
@@ -154,13 +155,14 @@ fn subject(lab: &Lab) -> Result<Subject> {
         lab,
         [
             Product::Emulator(Emulator::Patched),
-            Product::StockKernel,
+            Product::MinimalKernel,
             Product::Module(kernel::Kind::Patched, module::Kind::Shipped),
             Product::Selftests,
         ],
     )?;
     let emulator = emulator::build(lab, Emulator::Patched)?;
     let stock = kernel::build(lab, kernel::Kind::Stock)?;
+    let minimal = kernel::build(lab, kernel::Kind::Minimal)?;
     let patched = kernel::build(lab, kernel::Kind::Patched)?;
     let module = module::build(lab, &patched, module::Kind::Shipped)?;
     let program = selftests::build(lab)?.join("xfd_measure");
@@ -170,7 +172,7 @@ fn subject(lab: &Lab) -> Result<Subject> {
         .file(&program)?
         .tree(&lab.at("lab/guest"))?
         .file(Path::new("/proc/self/exe"))?;
-    for kernel in [&stock, &patched] {
+    for kernel in [&stock, &minimal, &patched] {
         print = print.file(&kernel.image())?;
         for module in kernel.modules()? {
             print = print.file(&module)?;
@@ -181,6 +183,7 @@ fn subject(lab: &Lab) -> Result<Subject> {
         print: print.text("strategies", &strategies.join(" ")).finish(),
         emulator,
         stock,
+        minimal,
         patched,
         module,
         program,
@@ -200,6 +203,7 @@ fn machines(subject: &Subject) -> Vec<Machine> {
             &subject.strategies[..],
         ),
         ("stock", "stock", &subject.stock, None, &[]),
+        ("minimal", "minimal", &subject.minimal, None, &[]),
     ] {
         for part in [Part::States, Part::Loss] {
             let name = format!("run-{name}-{}", part.word());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The line of plain words under the tables: what the figures say, good or bad.
 
-use crate::measure::report::{Figures, Report, States, LOSSES, STATES};
+use crate::measure::report::{is_strategy, Figures, Report, States, LOSSES, STATES};
 
 impl Report {
     /// One line of plain words: what the figures say, good or bad.
@@ -22,7 +22,7 @@ impl Report {
             for (name, figures) in self
                 .strategies
                 .iter()
-                .filter(|(n, _)| *n != "stock" && *n != "unloaded")
+                .filter(|(name, _)| *name == "minimal" || is_strategy(name))
             {
                 said.push(format!(
                     "{name} {:.2} times",

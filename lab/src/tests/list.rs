@@ -2,14 +2,14 @@
 //! selftests/list.toml: which tests run in which machine, and the script that runs them there.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::base::failure::Failure;
-use crate::build::{emulator::Emulator, kernel, module};
+use crate::base::{failure::Failure, layout::Lab};
+use crate::build::{emulator::Emulator, kernel::Kind, module};
 use crate::machine::words::quoted;
+use crate::measure::{report::is_strategy, strategies};
 
 /// selftests/list.toml, or a list that a command makes.
 #[derive(Debug, Deserialize)]
@@ -17,22 +17,29 @@ pub struct List {
     pub test: Vec<Entry>,
 }
 
+/// Where the list is.
+const LIST: &str = "selftests/list.toml";
+
+/// In the place of a kernel: each strategy that the module has.
+const STRATEGIES: &str = "strategies";
+
 impl List {
-    pub fn read(path: &Path) -> Result<List> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let list: List =
-            toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        for entry in &list.test {
+    pub fn read(lab: &Lab) -> Result<List> {
+        let path = lab.at(LIST);
+        let reading = || format!("reading {}", path.display());
+        let text = std::fs::read_to_string(&path).with_context(reading)?;
+        let mut list: List = toml::from_str(&text).with_context(reading)?;
+        let all = strategies::strategies(lab)?;
+        for entry in &mut list.test {
             if let Some((what, next)) = entry.wrong() {
-                return Err(Failure::new(format!(
-                    "{}: \"{}\": {what}",
-                    path.display(),
-                    entry.name
-                ))
-                .next(next)
-                .into());
+                let what = format!("{}: \"{}\": {what}", path.display(), entry.name);
+                return Err(Failure::new(what).next(next).into());
             }
+            let kernels = entry.kernels.iter().map(|on| match on == STRATEGIES {
+                true => all.as_slice(),
+                false => std::slice::from_ref(on),
+            });
+            entry.kernels = kernels.collect::<Vec<_>>().concat();
         }
         Ok(list)
     }
@@ -45,8 +52,10 @@ pub struct Entry {
     pub name: String,
     /// For sh in the machine; the programs of selftests/ are in its PATH.
     pub command: String,
-    /// "stock", "unloaded", or a strategy to load on the patched kernel.
+    /// "stock", "minimal", "unloaded", or a strategy to load on the patched kernel.
     pub kernels: Vec<String>,
+    /// Whether what runs on the stock kernel runs on the minimal kernel as well.
+    pub minimal: bool,
     /// Whether what runs on the patched kernel runs on the debug kernel as well.
     pub debug: bool,
     pub cpus: OneOrMore,
@@ -79,6 +88,7 @@ impl Default for Entry {
             name: String::new(),
             command: String::new(),
             kernels: Vec::new(),
+            minimal: true,
             debug: true,
             cpus: OneOrMore::One(1),
             memory: MEMORY,
@@ -101,6 +111,17 @@ impl Entry {
             name: name.to_owned(),
             command: command.to_owned(),
             ..Entry::default()
+        }
+    }
+
+    /// The kernels that it runs on if it is to run on this one.
+    fn on(&self, on: &str) -> &'static [Kind] {
+        match (on, self.minimal, self.debug) {
+            ("stock", true, _) => &[Kind::Stock, Kind::Minimal],
+            ("stock", false, _) => &[Kind::Stock],
+            ("minimal", ..) => &[Kind::Minimal],
+            (.., true) => &[Kind::Patched, Kind::Debug],
+            (.., false) => &[Kind::Patched],
         }
     }
 
@@ -153,7 +174,7 @@ pub enum Expect {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
     pub emulator: Emulator,
-    pub kernel: kernel::Kind,
+    pub kernel: Kind,
     pub cpus: u32,
     pub memory: u32,
     pub module: module::Kind,
@@ -194,7 +215,7 @@ fn counted(cpus: u32) -> String {
 pub struct Test {
     /// What the reports call it.
     pub id: String,
-    /// What it runs on: "stock", "unloaded" or a strategy.
+    /// What it runs on: "stock", "minimal", "unloaded" or a strategy.
     pub on: String,
     pub entry: Entry,
     /// In seconds of the machine's own clock.
@@ -203,16 +224,14 @@ pub struct Test {
 
 /// The machines that a list needs, with their tests.
 pub fn machines(list: &List) -> BTreeMap<Group, Vec<Test>> {
-    use kernel::Kind;
     let mut all: BTreeMap<Group, Vec<Test>> = BTreeMap::new();
     for entry in &list.test {
         for on in &entry.kernels {
-            let kernels: &[Kind] = match (on.as_str(), entry.debug) {
-                ("stock", _) => &[Kind::Stock],
-                (_, false) => &[Kind::Patched],
-                (_, true) => &[Kind::Patched, Kind::Debug],
-            };
-            for &kernel in kernels {
+            for &kernel in entry.on(on) {
+                let on = match kernel {
+                    Kind::Minimal => kernel.name(),
+                    _ => on,
+                };
                 for &cpus in entry.cpus.all() {
                     let (group, test) = Test::of(entry, on, kernel, cpus);
                     all.entry(group).or_default().push(test);
@@ -225,9 +244,9 @@ pub fn machines(list: &List) -> BTreeMap<Group, Vec<Test>> {
 
 impl Test {
     /// One run of an entry, and the machine that it belongs into.
-    pub fn of(entry: &Entry, on: &str, kernel: kernel::Kind, cpus: u32) -> (Group, Test) {
+    pub fn of(entry: &Entry, on: &str, kernel: Kind, cpus: u32) -> (Group, Test) {
         let mut id = format!("{}: {on}, {}", entry.name, counted(cpus));
-        if kernel == kernel::Kind::Debug {
+        if kernel == Kind::Debug {
             id += ", debug kernel";
         }
         if entry.emulator == Emulator::Unpatched {
@@ -255,7 +274,7 @@ impl Test {
             alone: (entry.expect == Expect::Crash).then(|| id.clone()),
         };
         let patience = match kernel {
-            kernel::Kind::Debug => DEBUG_PATIENCE,
+            Kind::Debug => DEBUG_PATIENCE,
             _ => 1,
         };
         let test = Test {
@@ -268,7 +287,7 @@ impl Test {
     }
 
     fn strategy(&self) -> Option<&str> {
-        (self.on != "stock" && self.on != "unloaded").then_some(&self.on)
+        is_strategy(&self.on).then_some(&self.on)
     }
 }
 
@@ -312,6 +331,7 @@ pub fn script(all: &[Test]) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use std::path::Path;
     use std::process::Command;
 
     pub fn list() -> List {
@@ -326,6 +346,7 @@ pub mod tests {
             name = "conformance"
             command = "xfd_conformance"
             kernels = ["stock"]
+            minimal = false
             emulator = "unpatched"
             expect = "fail"
             [[test]]
@@ -357,7 +378,7 @@ pub mod tests {
     fn machines_are_shared_where_they_can_be() {
         let all = machines(&list());
         let names: Vec<String> = all.keys().map(Group::name).collect();
-        assert_eq!(all.len(), 10, "{names:?}");
+        assert_eq!(all.len(), 13, "{names:?}");
         let patched = all
             .iter()
             .find(|(g, _)| g.name() == "patched kernel, 2 CPUs")
@@ -392,10 +413,30 @@ pub mod tests {
         assert_eq!(debug[0].timeout, DEBUG_PATIENCE * patched[0].timeout);
         assert!(all
             .keys()
-            .any(|g| g.kernel == kernel::Kind::Debug && g.module == module::Kind::Broken));
+            .any(|g| g.kernel == Kind::Debug && g.module == module::Kind::Broken));
         let ids = all.values().flatten().map(|t| t.id.as_str());
         let unique: std::collections::BTreeSet<&str> = ids.clone().collect();
         assert_eq!(unique.len(), ids.count());
+    }
+
+    #[test]
+    fn what_runs_on_stock_runs_on_minimal() {
+        let all = machines(&list());
+        let ids = |kernel| -> Vec<&str> {
+            let of = all.iter().filter(move |(g, _)| g.kernel == kernel);
+            of.flat_map(|(_, tests)| tests.iter().map(|t| t.id.as_str()))
+                .collect()
+        };
+        assert_eq!(
+            ids(Kind::Minimal),
+            [
+                "amx_test: minimal, 1 CPU",
+                "hole: minimal, 1 CPU (must crash)",
+                "amx_test: minimal, 2 CPUs",
+            ]
+        );
+        // The entry that says otherwise.
+        assert_eq!(ids(Kind::Stock).len(), 4);
     }
 
     #[test]
@@ -440,8 +481,14 @@ pub mod tests {
 
     #[test]
     fn the_list_in_the_repository_parses() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/list.toml");
-        let list = List::read(&path).unwrap();
-        assert!(!list.test.is_empty());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lab = Lab::at_root(&root, Default::default()).unwrap();
+        let list = List::read(&lab).unwrap();
+        let on = |name: &str| {
+            list.test
+                .iter()
+                .any(|t| t.kernels.iter().any(|k| k == name))
+        };
+        assert!(on("stock") && on("lazy") && !on(STRATEGIES));
     }
 }

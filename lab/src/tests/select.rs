@@ -9,6 +9,17 @@ use crate::base::failure::Failure;
 use crate::machine::words::quoted;
 use crate::tests::list::{Expect, Group, Test};
 
+/// What is asked of a command that keeps its results.
+#[derive(clap::Args)]
+pub struct Wanted {
+    /// Only those whose names contain one of these words
+    #[arg(value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Run them again, even where there is a result already
+    #[arg(long)]
+    pub again: bool,
+}
+
 type Machines = BTreeMap<Group, Vec<Test>>;
 
 /// The items whose names contain one of the words, or all if there are no words.
@@ -161,10 +172,10 @@ mod tests {
 
     #[test]
     fn a_word_names_rows_programs_and_tests_of_this_machine() {
-        assert_eq!(selected(&[]).unwrap().len(), 6);
+        assert_eq!(selected(&[]).unwrap().len(), 7);
         let lazy = "switch: lazy, 1 CPU = xfd_switch_test --expect=attached";
         assert_eq!(selected(&["switch: lazy"]).unwrap(), [lazy]);
-        assert_eq!(selected(&["xfd_switch_test"]).unwrap().len(), 3);
+        assert_eq!(selected(&["xfd_switch_test"]).unwrap().len(), 4);
         let reload = "reload: lazy, 1 CPU = xfd_odd_test -u; exit 0";
         assert_eq!(selected(&["xfd_odd_test"]).unwrap(), [reload]);
         // A word with a slash may be a name.

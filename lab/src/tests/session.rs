@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::base::{layout::Lab, stamp::Fingerprint};
 use crate::build::{
     emulator::{self, Emulator},
-    kernel::{self, Kernel},
+    kernel::{self, Kernel, Kind},
     kmod, module,
     plan::{self, Product},
     selftests,
@@ -51,14 +51,14 @@ impl Parts {
     /// What of them is built already.
     fn built(lab: &Lab, group: &Group) -> Result<Parts> {
         let kernel = kernel::build(lab, group.kernel)?;
-        let module = match group.kernel {
-            kernel::Kind::Stock => None,
-            _ => Some(module::build(lab, &kernel, group.module)?),
+        let module = match group.kernel.has_hooks() {
+            false => None,
+            true => Some(module::build(lab, &kernel, group.module)?),
         };
         let mut added = kmod::build(lab, &kernel)?;
-        if let Some(of) = shipped_beside(group) {
-            let kernel = kernel::build(lab, of)?;
-            added.push(module::build(lab, &kernel, module::Kind::Shipped)?);
+        if shipped_beside(group) {
+            let patched = kernel::build(lab, Kind::Patched)?;
+            added.push(module::build(lab, &patched, module::Kind::Shipped)?);
         }
         Ok(Parts {
             emulator: emulator::build(lab, group.emulator)?,
@@ -68,16 +68,6 @@ impl Parts {
             added,
             pace: 1,
         })
-    }
-
-    /// With another build of the module in the place of the one of the same name.
-    pub fn with_module(mut self, module: PathBuf) -> Parts {
-        for file in self.module.iter_mut().chain(&mut self.added) {
-            if file.file_name() == module.file_name() {
-                file.clone_from(&module);
-            }
-        }
-        self
     }
 
     /// The fingerprint of all this.
@@ -95,16 +85,9 @@ impl Parts {
     }
 }
 
-/// The kernel for which a group's machine has the shipped module in /add. Where it is not the
-/// machine's own, tests may want it all the same: to see it refused by the unpatched kernel, or
-/// beside another provider.
-fn shipped_beside(group: &Group) -> Option<kernel::Kind> {
-    match (group.emulator, group.kernel, group.module) {
-        (Emulator::Unpatched, ..) => None,
-        (_, kernel::Kind::Stock, _) => Some(kernel::Kind::Patched),
-        (_, kernel, module::Kind::Broken) => Some(kernel),
-        _ => None,
-    }
+/// Whether a group's machine has the module of the patched kernel in /add: to see it refused.
+fn shipped_beside(group: &Group) -> bool {
+    group.emulator == Emulator::Patched && !group.kernel.has_hooks()
 }
 
 /// What [`Parts::built`] wants of the builds.
@@ -114,11 +97,12 @@ fn products(group: &Group) -> Vec<Product> {
         Product::Kmod(group.kernel),
         Product::Selftests,
     ];
-    if group.kernel != kernel::Kind::Stock {
+    if group.kernel.has_hooks() {
         products.push(Product::Module(group.kernel, group.module));
     }
-    let beside = shipped_beside(group);
-    products.extend(beside.map(|of| Product::Module(of, module::Kind::Shipped)));
+    if shipped_beside(group) {
+        products.push(Product::Module(Kind::Patched, module::Kind::Shipped));
+    }
     products
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! checkpatch --strict on the host series, on the module's C and on the selftests'.
+//! checkpatch --strict on the kernel's patches, on the module's C and on the selftests'.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ use crate::base::files;
 use crate::base::layout::Lab;
 use crate::build::kernel;
 use crate::build::module;
-use crate::build::series;
 use crate::tests::host::{host, program, Host};
 
 /// The source comes without history, so no commit in it is known; and MAINTAINERS names directories
@@ -34,19 +33,25 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
             )
         }));
     }
-    for patch in series::patches(&kernel::series_dir(lab))? {
-        let shown = patch.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("host series: checkpatch {shown}");
-        tests.push(host(name, move |lab| {
-            let tree = kernel::tree(lab, kernel::Kind::Patched)?;
-            checkpatch(lab, &tree, &stem(&patch), &[], std::slice::from_ref(&patch))
-        }));
+    for (of, kind) in [
+        ("host series", kernel::Kind::Patched),
+        ("minimal", kernel::Kind::Minimal),
+    ] {
+        for patch in kernel::patches(lab, kind)? {
+            let shown = patch.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{of}: checkpatch {shown}");
+            tests.push(host(name, move |lab| {
+                let tree = kernel::tree(lab, kernel::Kind::Patched)?;
+                checkpatch(lab, &tree, &stem(&patch), &[], std::slice::from_ref(&patch))
+            }));
+        }
     }
     tests.push(host("checkpatch: selftests", |lab| {
         let tree = kernel::tree(lab, kernel::Kind::Patched)?;
         let mut sources = files::below(&lab.at("selftests"))?;
         sources.retain(|f| is_c(f));
-        checkpatch(lab, &tree, "selftests", &["-f"], &sources)
+        // Without a tree it asks nobody whose file each is, which is all that takes time.
+        checkpatch(lab, &tree, "selftests", &["-f", "--no-tree"], &sources)
     }));
     Ok(tests)
 }

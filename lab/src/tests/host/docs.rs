@@ -55,7 +55,7 @@ fn html(lab: &Lab) -> Result<PathBuf> {
 
 /// What a mutant can name as its test: entries of the list, and programs.
 fn known_tests(lab: &Lab) -> Result<Vec<String>> {
-    let list = List::read(&lab.at("selftests/list.toml"))?;
+    let list = List::read(lab)?;
     let mut known: Vec<String> = list.test.into_iter().map(|entry| entry.name).collect();
     let sources = files::below(&lab.at("selftests"))?;
     let programs = sources

@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::base::failure::Failure;
 use crate::base::files::write_atomic;
 use crate::base::layout::Lab;
-use crate::measure::report::Report;
+use crate::build::kernel::{FIXES, MINIMAL, SERIES};
+use crate::measure::report::{Report, WITHOUT_MODULE};
 use crate::measure::table;
 use crate::tests::host::goals::Measurement;
 use crate::tests::host::links::documents;
@@ -28,6 +29,8 @@ const LIST: &str = "Documentation/figures.toml";
 const README: &str = "README.md";
 /// It may tell old figures.
 const CHANGELOG: &str = "CHANGELOG.md";
+/// Each series of patches may have one.
+const COVER_LETTER: &str = "0000-cover-letter.patch";
 
 pub fn tests(lab: &Lab, measurement: &Arc<Measurement>) -> Result<Vec<Host>> {
     let mut tests = vec![host("figures: listed", listed)];
@@ -105,8 +108,12 @@ fn listed(lab: &Lab) -> Result<()> {
         wrong.extend(found.into_iter().map(|what| format!("{name}: {what}")));
         Ok(())
     };
-    for path in documents(&lab.root)? {
-        let name = lab.shown(&path);
+    let mut all = documents(&lab.root)?;
+    for dir in [FIXES, SERIES, MINIMAL] {
+        all.push(lab.at(dir).join(COVER_LETTER));
+    }
+    for path in all.iter().filter(|path| path.exists()) {
+        let name = lab.shown(path);
         if name != CHANGELOG {
             look(&name)?;
         }
@@ -328,8 +335,7 @@ fn tables(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
     let blocks: Vec<_> = fences.chunks_exact(2).map(|f| f[0].1..f[1].0).collect();
     blocks.into_iter().filter_map(|at| {
         let block = text[at.clone()].trim_end();
-        let mut head = block.lines().next()?.split_whitespace();
-        let is_table = head.next() == Some("stock") && head.next() == Some("unloaded");
+        let is_table = block.lines().next()?.split_whitespace().next() == Some(WITHOUT_MODULE[0]);
         is_table.then_some((at.start..at.start + block.len(), block))
     })
 }
