@@ -35,7 +35,8 @@ pub fn of(lab: &Lab, kernel: &Kernel, name: &str) -> Result<Kernel> {
     Ok(copy)
 }
 
-/// Makes `to` have the objects of `from`; its source is there, and differs in a few files.
+/// Makes `to` have the objects of `from`; its source is there, and differs in a few files. They may
+/// be older than the objects, and make goes by the time.
 pub fn objects(lab: &Lab, from: &Kernel, to: &Kernel) -> Result<()> {
     fill(lab, from, to, false)
 }
@@ -62,6 +63,9 @@ fn fill(lab: &Lab, from: &Kernel, to: &Kernel, with_source: bool) -> Result<()> 
         copy("-al", &from.source, &to.source)?;
     }
     copy("-a", &from.objects, &to.objects)?;
+    if !with_source {
+        series::renew(&to.source)?;
+    }
     // make compares the commands, which name source and objects.
     let directories = [(&from.source, &to.source), (&from.objects, &to.objects)];
     for file in files::below(&to.objects)? {

@@ -148,8 +148,8 @@ pub fn build(lab: &Lab, kind: Kind) -> Result<Kernel> {
     ) {
         return Ok(kernel);
     }
-    if kind == Kind::Minimal {
-        // It begins as stock's objects, so that make builds only what the patch changes.
+    if matches!(kind, Kind::Minimal | Kind::Patched) {
+        // It begins as stock's objects, so that make builds only what the patches change.
         copy::objects(lab, &build(lab, Kind::Stock)?, &kernel)?;
     }
     let what = format!("building the {} kernel", kind.name());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What needs what: everything that the lab builds, as a graph, built side by side.
 //!
-//! The longest way is bindgen, the patched kernel, the module; the order of [`Product`] is that in
-//! which those start that could.
+//! The longest way is the stock kernel, the patched one, whose objects begin as a copy of stock's,
+//! and the module; the order of [`Product`] is that in which those start that could.
 
 use anyhow::Result;
 
@@ -21,12 +21,12 @@ use crate::build::toolchain;
 pub enum Product {
     KernelSource,
     EmulatorSource,
+    StockKernel,
     Bindgen,
     /// The source with patches/fixes and patches/linux applied.
     PatchedSource,
     PatchedKernel,
     DebugKernel,
-    StockKernel,
     MinimalKernel,
     Emulator(Emulator),
     Selftests,
@@ -55,9 +55,12 @@ impl Plan for Lab {
             Product::KernelSource | Product::EmulatorSource | Product::Bindgen => vec![],
             Product::PatchedSource | Product::StockKernel => vec![Product::KernelSource],
             Product::MinimalKernel => vec![Product::StockKernel],
-            Product::PatchedKernel | Product::DebugKernel => {
-                vec![Product::Bindgen, Product::PatchedSource]
-            }
+            Product::PatchedKernel => vec![
+                Product::StockKernel,
+                Product::Bindgen,
+                Product::PatchedSource,
+            ],
+            Product::DebugKernel => vec![Product::Bindgen, Product::PatchedSource],
             Product::Emulator(_) => vec![Product::EmulatorSource],
             Product::Selftests => vec![Product::PatchedSource],
             Product::Module(kernel, _) | Product::Kmod(kernel) => vec![Product::kernel(kernel)],

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
@@ -171,6 +173,20 @@ pub fn keep_in_step(
     remove(&staging)
 }
 
+/// Makes the files of a tree that differ from the pristine ones newer than all that was built so far.
+pub fn renew(tree: &Path) -> Result<()> {
+    for file in fs::read_to_string(tree.join(DIFFERS))?.lines() {
+        let path = tree.join(file);
+        // One that is the pristine file after all is linked to it.
+        if fs::metadata(&path).is_ok_and(|m| m.is_file() && m.nlink() == 1) {
+            let file = fs::File::options().append(true).open(&path)?;
+            file.set_modified(SystemTime::now())
+                .with_context(|| format!("renewing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn next(pristine: &Source) -> &'static str {
     if pristine.pinned {
         "mend the patch (`lab kernel edit` for the host series), then run the same command again"
@@ -198,7 +214,6 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::base::choices::Choices;
-    use std::os::unix::fs::MetadataExt;
 
     fn patch(file: &str, old: &str, new: &str) -> String {
         format!("Subject: x\n\n---\n stat\n\ndiff --git a/{file} b/{file}\n--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-{old}\n+{new}\n")
