@@ -74,7 +74,7 @@ impl<S: Strategy> Hooks<S> {
         drop(unsafe { Pin::<KBox<Vcpu>>::from_foreign((*vcpu).arch.xfd_data) });
     }
 
-    /// KVM_RUN has loaded the guest's registers.
+    /// KVM_RUN has loaded the registers of a guest that has armed XFD before.
     ///
     /// # Safety
     ///
@@ -104,8 +104,8 @@ impl<S: Strategy> Hooks<S> {
     unsafe extern "C" fn vmexit(vcpu: *mut bindings::kvm_vcpu) {
         match S::vmexit(xstate::in_use) {
             VmExit::Leave => {}
-            // SAFETY: KVM calls this for an attached vCPU, in its thread, between `run_begin` and
-            // `run_end`, with interrupts disabled and with the host's XCR0.
+            // SAFETY: KVM calls this for an attached vCPU, in its thread, in KVM_RUN, with
+            // interrupts disabled and with the host's XCR0.
             VmExit::Save { disarm } => unsafe { Self::borrow(vcpu).save(disarm) },
         }
     }

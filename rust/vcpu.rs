@@ -30,7 +30,7 @@ pub(crate) struct Vcpu {
 pub(crate) const SIZE: usize = size_of::<Vcpu>();
 
 impl Vcpu {
-    /// Creates the module's part of the vCPU with this guest FPU.
+    /// Creates the module's part of the vCPU with this XFD and XFD_ERR.
     ///
     /// # Safety
     ///
@@ -68,8 +68,8 @@ impl Vcpu {
     ///
     /// # Safety
     ///
-    /// To be called by the vCPU's thread between [`Vcpu::run_begin`] and [`Vcpu::run_end`], with
-    /// interrupts disabled and with the host's XCR0.
+    /// To be called by the vCPU's thread in KVM_RUN, with interrupts disabled and with the host's
+    /// XCR0.
     pub(crate) unsafe fn save(&self, disarm: u64) {
         // SAFETY: `guest_xfd` is valid by the type invariants, the context is the caller's promise.
         unsafe { bindings::fpu_save_guest_xfd(self.guest_xfd.as_ptr(), disarm) };
