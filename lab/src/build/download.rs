@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::base::failure::{self, Failure};
-use crate::base::files::write_atomic;
+use crate::base::files::{self, write_atomic};
 use crate::base::layout::Lab;
 use crate::base::stamp::hex;
 use crate::base::step::{ask, Step};
@@ -54,10 +54,7 @@ struct Taken {
 
 impl Pins {
     pub fn read(lab: &Lab) -> Result<Pins> {
-        let path = lab.at("lab/config/sources.toml");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+        files::toml(&lab.at("lab/config/sources.toml"))
     }
 }
 
