@@ -41,9 +41,8 @@ impl Fingerprint {
             .into_owned();
         match fs::read(path) {
             Ok(content) => {
-                let mut hash = Sha256::new();
-                hash.update(content);
-                Ok(self.text(&name, &hex(&hash.finalize())))
+                let hash = format!("{:x}", Sha256::digest(content));
+                Ok(self.text(&name, &hash))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(self.text(&name, "absent"))
@@ -75,12 +74,8 @@ impl Fingerprint {
     }
 
     pub fn finish(self) -> String {
-        hex(&self.0.finalize())
+        format!("{:x}", self.0.finalize())
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn path(lab: &Lab, step: &str) -> PathBuf {

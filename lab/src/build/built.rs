@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A built kernel: where its source and its objects are.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::base::files;
 
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -19,21 +20,14 @@ impl Kernel {
 
     /// The version that the kernel itself gives ("7.3.4").
     pub fn release(&self) -> Result<String> {
-        Ok(self
-            .text("include/config/kernel.release")?
-            .trim()
-            .to_owned())
+        let text = files::text(&self.objects.join("include/config/kernel.release"))?;
+        Ok(text.trim().to_owned())
     }
 
     /// Its modules, in the order in which they were linked.
     pub fn modules(&self) -> Result<Vec<PathBuf>> {
-        let order = self.text("modules.order")?;
+        let order = files::text(&self.objects.join("modules.order"))?;
         let objects = order.lines().map(|line| self.objects.join(line));
         Ok(objects.map(|object| object.with_extension("ko")).collect())
-    }
-
-    fn text(&self, file: &str) -> Result<String> {
-        let path = self.objects.join(file);
-        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }
 }

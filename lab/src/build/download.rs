@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -17,9 +17,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::base::failure::{self, Failure};
-use crate::base::files::write_atomic;
+use crate::base::files::{self, write_atomic};
 use crate::base::layout::Lab;
-use crate::base::stamp::hex;
 use crate::base::step::{ask, Step};
 
 /// lab/config/sources.toml
@@ -54,10 +53,7 @@ struct Taken {
 
 impl Pins {
     pub fn read(lab: &Lab) -> Result<Pins> {
-        let path = lab.at("lab/config/sources.toml");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+        files::toml(&lab.at("lab/config/sources.toml"))
     }
 }
 
@@ -125,18 +121,11 @@ pub fn say_once(line: String) {
 }
 
 pub fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = file
-            .read(&mut buffer)
-            .with_context(|| format!("reading {}", path.display()))?;
-        if n == 0 {
-            return Ok(hex(&hash.finalize()));
-        }
-        hash.update(&buffer[..n]);
-    }
+    File::open(path)
+        .and_then(|mut file| io::copy(&mut file, &mut hash))
+        .with_context(|| format!("reading {}", path.display()))?;
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Fails, in words for the user, unless `path` has the pinned content.

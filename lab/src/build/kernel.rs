@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::base::failure::Failure;
 use crate::base::files;
@@ -70,10 +70,7 @@ impl Kind {
     fn wanted(self, lab: &Lab) -> Result<String> {
         self.fragments()
             .iter()
-            .map(|name| {
-                let path = lab.at(CONFIG).join(name);
-                fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
-            })
+            .map(|name| files::text(&lab.at(CONFIG).join(name)))
             .collect()
     }
 }

@@ -116,14 +116,8 @@ pub fn bindgen(lab: &Lab) -> Result<()> {
         .next("check the network (crates come from crates.io), then run the same command again");
     let mut cargo = Command::new("cargo");
     cargo
-        .args([
-            "install",
-            "bindgen-cli",
-            "--locked",
-            "--force",
-            "--version",
-            BINDGEN,
-        ])
+        .args(["install", "bindgen-cli", "--locked", "--force"])
+        .args(["--version", BINDGEN])
         .arg("--root")
         .arg(lab.at("build/tools"))
         .arg("--target-dir")

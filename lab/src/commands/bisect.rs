@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -85,20 +84,9 @@ pub fn run(lab: &Lab) -> Result<bool> {
             continue;
         }
         let machine = Machine {
-            name: stamp_name(name),
-            emulator: emulator.clone(),
-            kernel: kernel.clone(),
-            module: None,
-            strategy: None,
             programs: programs.clone(),
-            added: Vec::new(),
-            cpus: 1,
-            memory: 1024,
-            parameters: String::new(),
-            without: String::new(),
             command: format!("{TEST}\n"),
-            timeout: Duration::from_secs(300),
-            silence: Duration::from_secs(180),
+            ..Machine::new(stamp_name(name), &emulator, kernel)
         };
         let dir = machine::compose(lab, &machine)?;
         built.push(Prefix {

@@ -82,19 +82,9 @@ fn edit(lab: &Lab) -> Result<()> {
     step.run(git(&new).args(["init", "-q", "-b", "xfd"]))?;
     // Debian's archive has files that the kernel's .gitignore names.
     step.run(git(&new).args(["add", "-A", "-f"]))?;
-    let me = [
-        "-c",
-        "user.name=lab",
-        "-c",
-        "user.email=lab@localhost",
-        "-c",
-        "commit.gpgsign=false",
-    ];
-    step.run(
-        git(&new)
-            .args(me)
-            .args(["commit", "-q", "-m", "The pristine kernel source"]),
-    )?;
+    let me = "-c user.name=lab -c user.email=lab@localhost -c commit.gpgsign=false".split(' ');
+    let commit = ["commit", "-q", "-m", "The pristine kernel source"];
+    step.run(git(&new).args(me.clone()).args(commit))?;
     step.run(git(&new).args(["tag", "base"]))?;
     // The committer is the user's own when git knows one.
     let known = ask(git(&new).args(["config", "user.email"])).is_some_and(|e| !e.is_empty());
@@ -229,24 +219,12 @@ fn write(lab: &Lab, step: &mut Step, tree: &Path, commits: &str, dir: &str) -> R
     files::remove(&new)?;
     fs::create_dir_all(&new)?;
     // No hash, no version of git, no encoding: the same commits give the same files.
+    let format =
+        "-c format.useAutoBase=false -c diff.algorithm=myers format-patch -q --zero-commit \
+                  --no-signature -n --no-base --no-thread -o";
     step.run(
         git(tree)
-            .args([
-                "-c",
-                "format.useAutoBase=false",
-                "-c",
-                "diff.algorithm=myers",
-            ])
-            .args([
-                "format-patch",
-                "-q",
-                "--zero-commit",
-                "--no-signature",
-                "-n",
-                "--no-base",
-                "--no-thread",
-                "-o",
-            ])
+            .args(format.split_whitespace())
             .arg(&new)
             .arg(commits),
     )?;

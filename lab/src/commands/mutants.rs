@@ -6,15 +6,14 @@
 //! and a link. The copies stay.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{
     failure::{self, Failure},
-    files::write_json,
+    files::{self, write_json},
     interrupt,
     layout::Lab,
     parallel::side_by_side,
@@ -73,9 +72,7 @@ struct Mutant {
 
 impl Mutant {
     fn read(patch: &Path) -> Result<Mutant> {
-        let text =
-            fs::read_to_string(patch).with_context(|| format!("reading {}", patch.display()))?;
-        Mutant::parse(patch, &text)
+        Mutant::parse(patch, &files::text(patch)?)
     }
 
     fn parse(patch: &Path, text: &str) -> Result<Mutant> {

@@ -4,16 +4,14 @@
 //!
 //! Every part keeps its results, so that what was done before costs seconds.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::base::{choices::Choices, files::write_json, layout::Lab, step::Step, table::table};
+use crate::base::{files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
 const PARTS: [(&str, &[&str]); 4] = [
@@ -47,8 +45,9 @@ pub fn run(lab: &Lab) -> Result<bool> {
         let log = format!("nightly-{name}");
         let mut step = Step::begin(lab, &log, &format!("nightly: {name}"))?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).current_dir(&lab.root);
-        pass_on(&lab.choices, &mut command);
+        // The choices are the caller's, here and in the environment.
+        let chosen = std::env::args_os().skip(1).filter(|word| word != "nightly");
+        command.args(chosen).args(arguments);
         let ok = step.status(&mut command)?;
         step.done();
         let text = fs::read(lab.log(&log))?;
@@ -76,23 +75,6 @@ pub fn run(lab: &Lab) -> Result<bool> {
         println!("{} failed: see {}", part.name, lab.shown(&log));
     }
     Ok(failed.count() == 0)
-}
-
-/// Lets the part choose as the caller has.
-fn pass_on(choices: &Choices, command: &mut Command) {
-    let text = |choice: &Option<String>| choice.as_ref().map(OsString::from);
-    let path = |choice: &Option<PathBuf>| choice.as_ref().map(OsString::from);
-    for (name, choice) in [
-        ("SETUP", text(&choices.setup)),
-        ("JOBS", text(&choices.jobs)),
-        ("KDIR", path(&choices.kdir)),
-        ("KERNEL", text(&choices.series)),
-        ("KERNEL_SOURCE", path(&choices.kernel_source)),
-        ("EMULATOR_SOURCE", path(&choices.emulator_source)),
-        ("DOWNLOADS", path(&choices.downloads)),
-    ] {
-        command.envs(choice.map(|choice| (name, choice)));
-    }
 }
 
 /// What a part says of itself in the end: its error, or its last line.

@@ -4,15 +4,18 @@
 //! any.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{
-    failure::Failure, files::write_json, layout::Lab, parallel::side_by_side, table::table,
+    failure::Failure,
+    files::{self, write_json},
+    layout::Lab,
+    parallel::side_by_side,
+    table::table,
 };
 use crate::build::{
     emulator::{self, Emulator},
@@ -65,12 +68,6 @@ struct Skip {
 }
 
 impl Limits {
-    fn read(path: &Path) -> Result<Limits> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
-    }
-
     /// Names that no program has.
     fn unknown(&self, names: &[String]) -> Vec<&str> {
         let all = self.skip.iter().map(|p| p.name.as_str());
@@ -163,7 +160,7 @@ fn last_word(output: &[String], skip: bool) -> String {
 pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     lab.lock()?;
     packages::setup(lab)?;
-    let limits = Limits::read(&lab.at(LIMITS))?;
+    let limits = files::toml::<Limits>(&lab.at(LIMITS))?;
     let dir = upstream::build(lab)?;
     let names = upstream::names(&dir)?;
     let unknown = limits.unknown(&names);
@@ -634,7 +631,7 @@ mod tests {
     #[test]
     fn the_limits_in_the_repository_parse() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/upstream.toml");
-        let limits = Limits::read(&path).unwrap();
+        let limits = files::toml::<Limits>(&path).unwrap();
         assert!(limits.skip.iter().all(|p| !p.why.is_empty()));
         assert_eq!(limits.unknown(&[]).len(), limits.skip.len());
     }

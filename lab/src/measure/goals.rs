@@ -10,11 +10,12 @@ type Judge = fn(&Figures, &Figures) -> Vec<String>;
 const EACH: &str = "each strategy";
 
 #[rustfmt::skip]
-const GOALS: [(&str, &str, Judge); 13] = [
+const GOALS: [(&str, &str, Judge); 14] = [
     (EACH, "loses no byte of tile data", bytes_lost),
     (EACH, "costs never and no AMX not an instruction more per exit than stock", unconcerned),
     (EACH, "costs older VMs not an access or instruction more per exit than stock", older),
     ("minimal", "loses no byte of tile data where stock loses none", no_more_lost),
+    ("minimal", "accesses no MSR on an exit, but for pending", no_access_but_pending),
     ("minimal", "costs not an access or instruction more per exit than stock", no_dearer),
     ("unloaded", "costs not an access or instruction more per exit than stock", no_dearer),
     ("lazy", "accesses no MSR on an exit, in any state", no_access),
@@ -118,9 +119,18 @@ fn dearer(ours: &States, stock: &States, states: &[&str]) -> Vec<String> {
 }
 
 fn no_access(ours: &Figures, _: &Figures) -> Vec<String> {
+    accesses(ours, |_| true)
+}
+
+fn no_access_but_pending(ours: &Figures, _: &Figures) -> Vec<String> {
+    accesses(ours, |state| state != "pending")
+}
+
+/// The states in which an exit accesses the MSRs, those of them that count.
+fn accesses(ours: &Figures, counts: impl Fn(&str) -> bool) -> Vec<String> {
     ours.exit
         .iter()
-        .filter(|(_, cost)| cost.accesses() > 0.0)
+        .filter(|(state, cost)| cost.accesses() > 0.0 && counts(state))
         .map(|(state, cost)| format!("{state} {:.2}", cost.accesses()))
         .collect()
 }
@@ -219,7 +229,7 @@ mod tests {
     #[test]
     fn each_goal_can_be_missed() {
         type Change = fn(&mut Figures);
-        let cases: [(&str, &str, Change); 14] = [
+        let cases: [(&str, &str, Change); 15] = [
             ("eager", "loses no byte", |f| {
                 f.bytes_lost.insert("dormant_preempt".into(), 1);
             }),
@@ -233,6 +243,9 @@ mod tests {
             ("xinuse", "costs older VMs", |f| f.older = None),
             ("minimal", "where stock loses none", |f| {
                 f.bytes_lost.insert("live_migrate".into(), 1);
+            }),
+            ("minimal", "but for pending", |f| {
+                f.exit.get_mut("dormant").unwrap().msr.rdmsr_xfd = 1
             }),
             ("minimal", "minimal costs", |f| {
                 f.exit.get_mut("pending").unwrap().instructions = 1143

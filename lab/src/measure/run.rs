@@ -2,14 +2,13 @@
 //! The measurement itself: stock, minimal, the patched kernel without the module, and every strategy,
 //! in six machines, two at a time; and whether the last one still holds.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::base::failure::Failure;
-use crate::base::files::write_json;
+use crate::base::files::{self, write_json};
 use crate::base::layout::Lab;
 use crate::base::parallel::side_by_side;
 use crate::base::stamp::{self, Fingerprint};
@@ -140,7 +139,7 @@ pub fn current(lab: &Lab) -> Result<Option<Report>> {
     if !stamp::fresh(lab, STAMP, &subject.print, &[&path]) {
         return Ok(None);
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = files::text(&path)?;
     let report = serde_json::from_str(&text).map_err(|error| {
         Failure::new(format!("{} is no report: {error}", lab.shown(&path)))
             .next("`make run` writes it anew")

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The strategies that the module has, in the order of every table of the measurement.
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::base::failure::Failure;
+use crate::base::files;
 use crate::base::layout::Lab;
 
 /// Where the module has its list of them.
@@ -13,8 +12,7 @@ const LIST: &str = "rust/strategy.rs";
 
 /// The default comes last: what it is to be compared with stands before it.
 pub fn strategies(lab: &Lab) -> Result<Vec<String>> {
-    let path = lab.at(LIST);
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = files::text(&lab.at(LIST))?;
     let mut all = listed(&text).ok_or_else(|| {
         Failure::new(format!("{LIST} has no list of strategies"))
             .next("one line of `macro_rules! each` is one of them: module::Type,")

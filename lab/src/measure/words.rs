@@ -1,80 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The line of plain words under the tables: what the figures say, good or bad.
 
-use crate::measure::report::{is_strategy, Figures, Report, States, LOSSES, STATES};
+use crate::measure::report::{Figures, Report, States, LOSSES, STATES};
 
 impl Report {
     /// One line of plain words: what the figures say, good or bad.
     pub fn words(&self) -> String {
-        let mut said = Vec::new();
-        let lost = |f: &Figures, what: &str| -> u64 {
-            f.bytes_lost
+        let all = &self.strategies;
+        let (stock, unloaded) = (&all["stock"], &all["unloaded"]);
+        let accesses = |f: &Figures| format!("{:.2} times", f.exit["armed"].accesses());
+        let mut text = format!(
+            "For a guest that has armed XFD, stock KVM accesses the MSRs {} an exit",
+            accesses(stock)
+        );
+        // Without the module the series changes nothing of that.
+        let others = all
+            .iter()
+            .filter(|(name, _)| !["stock", "unloaded"].contains(&name.as_str()));
+        text.extend(others.map(|(name, f)| format!(", {name} {}", accesses(f))));
+
+        let lost = |f: &Figures, state: &str| -> u64 {
+            let of_it = f
+                .bytes_lost
                 .iter()
-                .filter(|(k, _)| k.starts_with(what))
-                .map(|(_, v)| v)
-                .sum()
+                .filter(|(event, _)| event.starts_with(state));
+            of_it.map(|(_, bytes)| bytes).sum()
         };
-        if let Some(stock) = self.strategies.get("stock") {
-            said.push(format!(
-                "For a guest that has armed XFD, stock KVM accesses the MSRs {:.2} times an exit",
-                stock.exit["armed"].accesses()
-            ));
-            for (name, figures) in self
-                .strategies
-                .iter()
-                .filter(|(name, _)| *name == "minimal" || is_strategy(name))
-            {
-                said.push(format!(
-                    "{name} {:.2} times",
-                    figures.exit["armed"].accesses()
-                ));
-            }
-            let mut text = said.join(", ") + ".";
-            let losers: Vec<String> = self
-                .strategies
-                .iter()
-                .filter(|(_, f)| lost(f, "") > 0)
-                .map(|(name, f)| {
-                    format!(
-                        "{name} {} live and {} dormant",
-                        lost(f, "live"),
-                        lost(f, "dormant")
-                    )
-                })
-                .collect();
-            if losers.is_empty() {
-                text += " No tile data is lost.";
-            } else {
-                text += &format!(
-                    " Bytes of tile data lost: {}; the others lose none.",
-                    losers.join(", ")
-                );
-            }
-            if let Some(lazy) = self.strategies.get("lazy") {
-                let more = |lazy: &States, stock: &States| {
-                    lazy["dormant"].wrmsr() - stock["dormant"].wrmsr()
-                };
-                text += &format!(
-                    " What stock loses of a dormant vCPU costs lazy {:+.0} WRMSR in a switch to a \
-                     plain task and back, {:+.0} to one with tiles, {:+.0} in an exit to userspace.",
-                    more(&lazy.switch_plain, &stock.switch_plain),
-                    more(&lazy.switch_amx, &stock.switch_amx),
-                    more(&lazy.userspace, &stock.userspace),
-                );
-            }
-            text += &match self.strategies.get("unloaded").map(|f| differences(stock, f)) {
-                None => String::new(),
-                Some(d) if d.is_empty() => {
-                    " Without the module an exit of the patched kernel equals stock's in every figure.".into()
-                }
-                Some(d) => format!(
-                    " Without the module an exit of the patched kernel differs from stock's: {}.",
-                    d.join(", ")
-                ),
-            };
-            return text;
+        let losers = all.iter().filter(|(_, f)| lost(f, "") > 0);
+        let losers = losers.map(|(name, f)| {
+            format!(
+                "{name} {} live and {} dormant",
+                lost(f, "live"),
+                lost(f, "dormant")
+            )
+        });
+        text += &match losers.collect::<Vec<_>>().join(", ").as_str() {
+            "" => ". No tile data is lost.".to_owned(),
+            losers => format!(". Bytes of tile data lost: {losers}; the others lose none."),
+        };
+        if let Some(lazy) = all.get("lazy") {
+            let more =
+                |lazy: &States, stock: &States| lazy["dormant"].wrmsr() - stock["dormant"].wrmsr();
+            text += &format!(
+                " What stock loses of a dormant vCPU costs lazy {:+.0} WRMSR in a switch to a \
+                 plain task and back, {:+.0} to one with tiles, {:+.0} in an exit to userspace.",
+                more(&lazy.switch_plain, &stock.switch_plain),
+                more(&lazy.switch_amx, &stock.switch_amx),
+                more(&lazy.userspace, &stock.userspace),
+            );
         }
-        "There is no stock kernel to compare with.".into()
+        text += " Without the module an exit of the patched kernel ";
+        text += &match differences(stock, unloaded).join(", ").as_str() {
+            "" => "equals stock's in every figure.".to_owned(),
+            differences => format!("differs from stock's: {differences}."),
+        };
+        text
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
 
-use crate::base::{failure::Failure, layout::Lab};
+use crate::base::{failure::Failure, files, layout::Lab};
 use crate::build::{emulator::Emulator, kernel::Kind, module};
 use crate::machine::words::quoted;
 use crate::measure::{report::is_strategy, strategies};
@@ -25,14 +25,11 @@ const STRATEGIES: &str = "strategies";
 
 impl List {
     pub fn read(lab: &Lab) -> Result<List> {
-        let path = lab.at(LIST);
-        let reading = || format!("reading {}", path.display());
-        let text = std::fs::read_to_string(&path).with_context(reading)?;
-        let mut list: List = toml::from_str(&text).with_context(reading)?;
+        let mut list: List = files::toml(&lab.at(LIST))?;
         let all = strategies::strategies(lab)?;
         for entry in &mut list.test {
             if let Some((what, next)) = entry.wrong() {
-                let what = format!("{}: \"{}\": {what}", path.display(), entry.name);
+                let what = format!("{LIST}: \"{}\": {what}", entry.name);
                 return Err(Failure::new(what).next(next).into());
             }
             let kernels = entry.kernels.iter().map(|on| match on == STRATEGIES {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Documentation/ as HTML, without a warning, and the list of mutants that is made on the way.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use regex_lite::Regex;
 
 use crate::base::failure::Failure;
@@ -20,8 +19,7 @@ pub fn tests() -> Vec<Host> {
         host("docs", |lab| html(lab).map(drop)),
         host("mutants: list", |lab| {
             let page = html(lab)?.join("lazy.html");
-            let html =
-                fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
+            let html = files::text(&page)?;
             let patches = series::patches(&lab.at("selftests/mutants"))?;
             let tests = known_tests(lab)?;
             let wrong = unlisted(&text_of(&html), &patches, &tests)?;
@@ -105,7 +103,7 @@ fn unlisted(page: &str, patches: &[PathBuf], tests: &[String]) -> Result<Vec<Str
 
 /// What a mutant breaks, and the test that notices.
 fn header(patch: &Path) -> Result<(String, String)> {
-    let text = fs::read_to_string(patch).with_context(|| format!("reading {}", patch.display()))?;
+    let text = files::text(patch)?;
     let header: Vec<&str> = text.lines().take_while(|l| !l.starts_with("---")).collect();
     let test = header.iter().find_map(|l| l.strip_prefix("Test: "));
     Ok((
@@ -132,7 +130,7 @@ mod tests {
         .into_iter()
         .map(|(name, text)| {
             let path = dir.path().join(name);
-            fs::write(&path, text).unwrap();
+            std::fs::write(&path, text).unwrap();
             path
         })
         .collect();

@@ -3,7 +3,6 @@
 //! their text, which Documentation/figures.toml lists.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use regex_lite::{Captures, Regex};
 use serde_json::Value;
 
 use crate::base::failure::Failure;
-use crate::base::files::write_atomic;
+use crate::base::files::{self, write_atomic};
 use crate::base::layout::Lab;
 use crate::build::kernel::{FIXES, MINIMAL, SERIES};
 use crate::measure::report::{Report, WITHOUT_MODULE};
@@ -86,9 +85,7 @@ pub fn renew(lab: &Lab, report: &Report) -> Result<Vec<PathBuf>> {
 }
 
 fn sentences(lab: &Lab) -> Result<Sentences> {
-    let path = lab.at(LIST);
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+    files::toml(&lab.at(LIST))
 }
 
 /// The documents that quote figures: the README its table, and those of the list.
@@ -219,10 +216,8 @@ fn regex(pattern: &str) -> Regex {
 
 impl Document {
     fn read(lab: &Lab, name: &str) -> Result<Document> {
-        let path = lab.at(name);
         Ok(Document {
-            text: fs::read_to_string(&path)
-                .with_context(|| format!("reading {}", path.display()))?,
+            text: files::text(&lab.at(name))?,
             sentences: sentences(lab)?.remove(name).unwrap_or_default(),
         })
     }

@@ -18,8 +18,7 @@ pub fn test() -> Host {
         let there = There::of(&lab.root)?;
         let mut broken = Vec::new();
         for file in documents(&lab.root)? {
-            let text =
-                fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            let text = files::text(&file)?;
             let dir = file.parent().unwrap_or(&lab.root);
             let found = there.broken(dir, &text, Kind::of(&file));
             let shown = lab.shown(&file);
@@ -81,8 +80,7 @@ fn regex(pattern: &str) -> Regex {
 impl There {
     fn of(root: &Path) -> Result<There> {
         let makefile = root.join("Makefile");
-        let makefile = fs::read_to_string(&makefile)
-            .with_context(|| format!("reading {}", makefile.display()))?;
+        let makefile = files::text(&makefile)?;
         let programs = files::below(&root.join("selftests"))?;
         Ok(There {
             root: root.to_owned(),
