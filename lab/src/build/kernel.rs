@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The kernels: stock and patched, whose difference is the series and Rust, and the debug kernel,
-//! which is the patched one with the kernel's own checks and with KVM built in.
+//! The kernels: stock and patched, whose difference is the series and Rust, and two kinds of the
+//! patched one: the debug kernel, with the kernel's own checks and with KVM built in, and the rt
+//! kernel, with PREEMPT_RT.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub enum Kind {
     Patched,
     /// The patched source with the checks of kernel/debug.config, and KVM=y.
     Debug,
+    /// The patched source with kernel/rt.config: PREEMPT_RT.
+    Rt,
 }
 
 impl Kind {
@@ -34,6 +37,7 @@ impl Kind {
             Kind::Stock => "stock",
             Kind::Patched => "patched",
             Kind::Debug => "debug",
+            Kind::Rt => "rt",
         }
     }
 
@@ -43,7 +47,13 @@ impl Kind {
             Kind::Stock => &["common.config"],
             Kind::Patched => &["common.config", "patched.config"],
             Kind::Debug => &["common.config", "patched.config", "debug.config"],
+            Kind::Rt => &["common.config", "patched.config", "rt.config"],
         }
+    }
+
+    /// Whether its tests are a command of their own: `lab check` would take too long with them.
+    pub fn is_checked_apart(self) -> bool {
+        matches!(self, Kind::Debug | Kind::Rt)
     }
 
     /// What the fragments say.
@@ -170,7 +180,7 @@ fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
     // The stock kernel has no Rust, and need not wait for bindgen.
     let versions = match kind {
         Kind::Stock => toolchain::c_versions(lab)?,
-        Kind::Patched | Kind::Debug => {
+        Kind::Patched | Kind::Debug | Kind::Rt => {
             toolchain::bindgen(lab)?;
             toolchain::versions_with_rust(lab)?
         }
@@ -308,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_debug_kernel_has_kvm_built_in_and_the_stock_one_no_rust() {
+    fn the_kernels_are_what_they_are_called() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let lab = Lab::at_root(&root, Default::default()).unwrap();
         let set = |kind: Kind, option: &str| {
@@ -319,11 +329,18 @@ mod tests {
             last.map(str::to_owned)
         };
         assert_eq!(set(Kind::Stock, "CONFIG_RUST"), None);
-        for kind in [Kind::Patched, Kind::Debug] {
+        for kind in [Kind::Patched, Kind::Debug, Kind::Rt] {
             assert_eq!(set(kind, "CONFIG_RUST").unwrap(), "CONFIG_RUST=y");
         }
-        assert_eq!(set(Kind::Patched, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
+        for kind in [Kind::Patched, Kind::Rt] {
+            assert_eq!(set(kind, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
+        }
         assert_eq!(set(Kind::Debug, "CONFIG_KVM").unwrap(), "CONFIG_KVM=y");
+        assert_eq!(
+            set(Kind::Rt, "CONFIG_PREEMPT_RT").unwrap(),
+            "CONFIG_PREEMPT_RT=y"
+        );
+        assert_eq!(set(Kind::Debug, "CONFIG_PREEMPT_RT"), None);
     }
 
     #[test]

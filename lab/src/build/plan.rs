@@ -26,6 +26,7 @@ pub enum Product {
     PatchedSource,
     PatchedKernel,
     DebugKernel,
+    RtKernel,
     StockKernel,
     Emulator(Emulator),
     Selftests,
@@ -41,6 +42,7 @@ impl Product {
             kernel::Kind::Stock => Product::StockKernel,
             kernel::Kind::Patched => Product::PatchedKernel,
             kernel::Kind::Debug => Product::DebugKernel,
+            kernel::Kind::Rt => Product::RtKernel,
         }
     }
 }
@@ -52,7 +54,7 @@ impl Plan for Lab {
         match part {
             Product::KernelSource | Product::EmulatorSource | Product::Bindgen => vec![],
             Product::PatchedSource | Product::StockKernel => vec![Product::KernelSource],
-            Product::PatchedKernel | Product::DebugKernel => {
+            Product::PatchedKernel | Product::DebugKernel | Product::RtKernel => {
                 vec![Product::Bindgen, Product::PatchedSource]
             }
             Product::Emulator(_) => vec![Product::EmulatorSource],
@@ -73,6 +75,7 @@ impl Plan for Lab {
             Product::PatchedSource => kernel::tree(self, kernel::Kind::Patched).map(drop),
             Product::PatchedKernel => kernel::build(self, kernel::Kind::Patched).map(drop),
             Product::DebugKernel => kernel::build(self, kernel::Kind::Debug).map(drop),
+            Product::RtKernel => kernel::build(self, kernel::Kind::Rt).map(drop),
             Product::StockKernel => kernel::build(self, kernel::Kind::Stock).map(drop),
             Product::Emulator(kind) => emulator::build(self, kind).map(drop),
             Product::Selftests => selftests::build(self).map(drop),
@@ -104,6 +107,7 @@ mod tests {
             kernel::Kind::Stock,
             kernel::Kind::Patched,
             kernel::Kind::Debug,
+            kernel::Kind::Rt,
         ] {
             for part in [
                 Product::Module(kernel, module::Kind::Shipped),

@@ -28,8 +28,11 @@ pub struct Options {
     /// Boot the debug kernel (lockdep, KASAN, X86_DEBUG_FPU, KVM=y) instead
     #[arg(long, conflicts_with = "stock")]
     debug: bool,
+    /// Boot the rt kernel (PREEMPT_RT) instead
+    #[arg(long, conflicts_with_all = ["stock", "debug"])]
+    rt: bool,
     /// A kernel build directory of your own instead
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["stock", "debug"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["stock", "debug", "rt"])]
     kernel: Option<PathBuf>,
     /// Use the deliberately broken build of the module
     #[arg(long, conflicts_with = "stock")]
@@ -93,6 +96,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
         },
         None if options.stock => kernel::build(lab, kernel::Kind::Stock)?,
         None if options.debug => kernel::build(lab, kernel::Kind::Debug)?,
+        None if options.rt => kernel::build(lab, kernel::Kind::Rt)?,
         None => kernel::build(lab, kernel::Kind::Patched)?,
     };
     let module = match (options.stock, &options.kernel) {

@@ -56,8 +56,8 @@ enum Command {
     Mutants(mutants::Options),
     /// Build and boot the kernel after each patch of the host series
     Bisect,
-    /// Do all that takes long: check --debug, mutants, bisect and upstream; prints a table and writes
-    /// build/report/nightly.json
+    /// Do all that takes long: check --debug, check --rt, mutants, bisect and upstream; prints a table
+    /// and writes build/report/nightly.json
     Nightly,
     /// Say of each patch of the host series whether a kernel source (KERNEL_SOURCE, an archive or a
     /// tree) takes it; nothing is built
@@ -74,6 +74,7 @@ enum What {
     Stock,
     Patched,
     Debug,
+    Rt,
     Emulator,
     EmulatorUnpatched,
     Module,
@@ -191,6 +192,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         Product::Emulator(Emulator::Unpatched),
         Product::StockKernel,
         Product::DebugKernel,
+        Product::RtKernel,
         Product::Module(patched, module),
         Product::Module(patched, module::Kind::Broken),
         Product::Selftests,
@@ -200,6 +202,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::Stock => vec![Product::StockKernel],
         What::Patched => vec![Product::PatchedKernel],
         What::Debug => vec![Product::DebugKernel],
+        What::Rt => vec![Product::RtKernel],
         What::Emulator => vec![Product::Emulator(Emulator::Patched)],
         What::EmulatorUnpatched => vec![Product::Emulator(Emulator::Unpatched)],
         What::Module => vec![Product::Module(patched, module)],
