@@ -5,9 +5,9 @@
  * nothing of its VM is used after it was freed, other VMs run on, and what cannot be
  * freed is leaked, and said.
  *
- *	dead.<kind>.alone	the process dies with the thread, which closes the VM
- *				itself on its way out
- *	dead.<kind>.shared	another process closes the VM, when the thread is gone
+ *	dead.<kind>.alone	the thread closes the VM itself, on its way out
+ *	dead.<kind>.zombie	another process closes it, when the thread has died
+ *	dead.<kind>.reaped	likewise, when nothing is left of the thread
  *	dead.<kind>.thread	another thread of the process does
  *
  * where the VM is of the <kind> "armed", "live", "dormant" or "pending".  The kernel is
@@ -69,11 +69,17 @@ static void write_number(const char *path, int n)
 	close(fd);
 }
 
-/* The calling thread dies. */
+/*
+ * The calling thread dies.  What is mapped of the vCPU would keep its file, as KVM has
+ * a thread of its own in the process, which does not die with this one.
+ */
 static void die_in_kvm_run(struct kvm_vcpu *vcpu)
 {
+	int size = ioctl(vcpu->vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
+
+	TEST_ASSERT(size > 0 && !munmap(vcpu->run, size), "munmap() failed, errno = %d", errno);
 	write_number(TID, syscall(SYS_gettid));
-	vcpu_run(vcpu);
+	ioctl(vcpu->fd, KVM_RUN, NULL);
 	TEST_FAIL("KVM_RUN returned: there was no oops");
 }
 
@@ -131,8 +137,27 @@ static void check_leaked(FIXTURE_DATA(dead) *self, bool said)
 
 static void wait_for_death(pid_t pid)
 {
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	while (state != 'Z') {
+		usleep(1000);
+		f = fopen(path, "r");
+		TEST_ASSERT(f, "%s is gone", path);
+		if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			state = 0;
+		fclose(f);
+	}
+}
+
+/* Nothing of it is left. */
+static void reap(pid_t pid)
+{
 	int status;
 
+	/* KVM's thread. */
+	kill(pid, SIGKILL);
 	TEST_ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	TEST_ASSERT(WIFSIGNALED(status), "not killed: status %x", status);
 }
@@ -149,6 +174,8 @@ TEST_F_TIMEOUT(dead, alone, TIMEOUT)
 	}
 	wait_for_death(pid);
 	check_leaked(self, true);
+	reap(pid);
+	go_on(self->cpu);
 }
 
 /* What a process tells of itself to the one that takes its files. */
@@ -157,7 +184,8 @@ struct files {
 	int vcpu;
 };
 
-TEST_F_TIMEOUT(dead, shared, TIMEOUT)
+/* Another process closes the VM: ours. */
+static void close_for_dead(FIXTURE_DATA(dead) *self, enum xfd_state state, bool reaped)
 {
 	int to_us[2], to_it[2], pidfd;
 	struct kvm_vcpu *vcpu;
@@ -170,7 +198,7 @@ TEST_F_TIMEOUT(dead, shared, TIMEOUT)
 	pid = fork();
 	TEST_ASSERT(pid >= 0, "fork() failed, errno = %d", errno);
 	if (!pid) {
-		vm = create_vm(&vcpu, variant->state);
+		vm = create_vm(&vcpu, state);
 		files = (struct files){ .vm = vm->fd, .vcpu = vcpu->fd };
 		TEST_ASSERT(write(to_us[1], &files, sizeof(files)) == sizeof(files) &&
 			    read(to_it[0], &go, 1) == 1, "the other process is gone");
@@ -183,9 +211,26 @@ TEST_F_TIMEOUT(dead, shared, TIMEOUT)
 	TEST_ASSERT(files.vm >= 0 && files.vcpu >= 0, "pidfd_getfd() failed, errno = %d", errno);
 	TEST_ASSERT_EQ(write(to_it[1], "", 1), 1);
 	wait_for_death(pid);
+	if (reaped) {
+		reap(pid);
+		/* RCU frees what remained. */
+		usleep(100000);
+	}
 	close(files.vcpu);
 	close(files.vm);
 	check_leaked(self, true);
+	if (!reaped)
+		reap(pid);
+}
+
+TEST_F_TIMEOUT(dead, zombie, TIMEOUT)
+{
+	close_for_dead(self, variant->state, false);
+}
+
+TEST_F_TIMEOUT(dead, reaped, TIMEOUT)
+{
+	close_for_dead(self, variant->state, true);
 }
 
 static void *dying_thread(void *vcpu)
@@ -204,7 +249,8 @@ TEST_F_TIMEOUT(dead, thread, TIMEOUT)
 	vm = create_vm(&vcpu, variant->state);
 	TEST_ASSERT(!pthread_create(&thread, NULL, dying_thread, vcpu), "pthread_create()");
 	pthread_join(thread, NULL);
-	kvm_vm_free(vm);
+	close(vcpu->fd);
+	close(vm->fd);
 	check_leaked(self, false);
 }
 
