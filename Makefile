@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run figures check check-debug check-fresh upstream mutants bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run figures check check-debug check-rt check-fresh upstream mutants bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -47,6 +47,9 @@ check: lab	## Run all tests (KTAP); the last line counts them
 check-debug: lab	## Run them on a debug kernel (PROVE_LOCKING, X86_DEBUG_FPU, KASAN, ...)
 	@$(LAB) check --debug
 
+check-rt: lab	## Run them on a kernel with PREEMPT_RT
+	@$(LAB) check --rt
+
 check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (root only)
 	@lab/fresh.sh
 
@@ -59,7 +62,7 @@ mutants: lab	## Break each synchronisation point of the host series; a test must
 bisect: lab	## Build and boot the kernel after each patch for it
 	@$(LAB) bisect
 
-nightly: lab	## check-debug, mutants, bisect and upstream, whatever of it is not done yet
+nightly: lab	## check-debug, check-rt, mutants, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
 
 fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the patches
@@ -71,11 +74,12 @@ module: lab	## Build the module (default)
 rustdoc: lab	## Build the module's documentation as HTML, with the kernel's settings
 	@$(LAB) build rustdoc
 
-kernel: lab	## Build the stock, the minimal, the patched and the debug kernel
+kernel: lab	## Build the stock, the minimal, the patched, the debug and the rt kernel
 	@$(LAB) build stock
 	@$(LAB) build minimal
 	@$(LAB) build patched
 	@$(LAB) build debug
+	@$(LAB) build rt
 
 emulator: lab	## Build the emulator
 	@$(LAB) build emulator

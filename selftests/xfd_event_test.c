@@ -16,6 +16,8 @@
  *	fpu_softirq	in a softirq after a VM-exit
  *	fpu_hardirq	in the interrupt that is the VM-exit
  *	fpu_swap	in an interrupt while KVM_RUN swaps guest and task registers
+ *	fpu_rdmsr	in an interrupt right after each RDMSR of XFD and XFD_ERR, with
+ *			exits to userspace that save the guest's
  *	halt		the guest executes HLT until its APIC timer expires, while a
  *			task uses tiles
  *	sleep		the thread sleeps outside of KVM_RUN, likewise
@@ -58,6 +60,7 @@
 #define FPU_USES	4
 /* Exits to userspace in each round: the interrupt sweeps over them once. */
 #define SWAPS		200
+#define EXITS		10
 
 /* A port that tells the VMM nothing. */
 #define SWAP_PORT	0xf5
@@ -171,13 +174,23 @@ static void guest_barrier(struct control *c, struct xfd_tiles *t)
 	}
 }
 
-static void guest_exit_often(struct control *c, struct xfd_tiles *t)
+static void guest_exit_times(struct control *c, int times)
 {
 	int i;
 
 	GUEST_SYNC(c->round);
-	for (i = 0; i < SWAPS; i++)
+	for (i = 0; i < times; i++)
 		asm volatile("outb %%al, %[port]" : : "a"(0), [port]"i"(SWAP_PORT));
+}
+
+static void guest_exit_often(struct control *c, struct xfd_tiles *t)
+{
+	guest_exit_times(c, SWAPS);
+}
+
+static void guest_exit_few(struct control *c, struct xfd_tiles *t)
+{
+	guest_exit_times(c, EXITS);
 }
 
 static u64 timer_expired;
@@ -259,10 +272,28 @@ static void prepare_fpu(struct run *r)
 	xfd_fpu_user_start(r->event->fpu_context, r->cpus[0]);
 }
 
+static bool fpu_in_hardirq(const char *context)
+{
+	return !strcmp(context, "hardirq") || !strcmp(context, "swap") ||
+	       !strcmp(context, "rdmsr");
+}
+
+/* What counts that the kernel has used the FPU there. */
+static const char *fpu_counter(const char *context)
+{
+	bool rt = xfd_preempt_rt();
+
+	if (rt && !strcmp(context, "hardirq"))
+		return "refused";
+	/* The thread that it hits is another one in a thread of the kernel's. */
+	if (!strcmp(context, "kthread") || (rt && !strcmp(context, "softirq")))
+		return "uses";
+	return "in_guest";
+}
+
 static void act_fpu(struct run *r, u64 round)
 {
-	/* The thread that it hits is another one in a kernel thread. */
-	const char *counter = strcmp(r->event->fpu_context, "kthread") ? "in_guest" : "uses";
+	const char *counter = fpu_counter(r->event->fpu_context);
 	long before = xfd_fpu_user_count(counter);
 
 	while (xfd_fpu_user_count(counter) < before + FPU_USES)
@@ -285,13 +316,39 @@ static void fpu_swap_at_sync(struct run *r, u64 round)
 		TEST_ASSERT_EQ(r->vcpu->run->io.port, SWAP_PORT);
 		check_vcpu_msrs(r);
 	}
-	TEST_ASSERT(xfd_fpu_user_count("uses") > before, "there were no interrupts");
+	if (!xfd_preempt_rt())
+		TEST_ASSERT(xfd_fpu_user_count("uses") > before, "there were no interrupts");
 	TEST_ASSERT(xfd_fpu_user_count("refused"), "none came where it would do harm");
+}
+
+/*
+ * Where the MSRs are saved with interrupts enabled, the interrupt comes between the
+ * two RDMSRs, and must be refused the FPU.
+ */
+static void fpu_rdmsr_at_sync(struct run *r, u64 round)
+{
+	long before = xfd_fpu_user_count("reads");
+	int i;
+
+	for (i = 0; i < EXITS; i++) {
+		TEST_ASSERT(!__vcpu_run(r->vcpu), "KVM_RUN failed, errno = %d", errno);
+		TEST_ASSERT_KVM_EXIT_REASON(r->vcpu, KVM_EXIT_IO);
+		TEST_ASSERT_EQ(r->vcpu->run->io.port, SWAP_PORT);
+		check_vcpu_msrs(r);
+	}
+	ksft_print_msg("%ld reads; in all %ld refused, %ld used, %ld late\n",
+		       xfd_fpu_user_count("reads") - before, xfd_fpu_user_count("refused"),
+		       xfd_fpu_user_count("uses"), xfd_fpu_user_count("late"));
+	/* VMX MSR lists are worked off without a read. */
+	if (!xfd_strategy_is("autoload"))
+		TEST_ASSERT(xfd_fpu_user_count("reads") >= before + EXITS, "there were no reads");
 }
 
 static void finish_fpu(struct run *r)
 {
 	xfd_fpu_user_stop();
+	if (xfd_preempt_rt() && fpu_in_hardirq(r->event->fpu_context))
+		TEST_ASSERT_EQ(xfd_fpu_user_count("uses"), 0l);
 	/*
 	 * Where KVM itself clears XFD_ERR it does so only when it has handled the
 	 * interrupt that was the VM-exit.
@@ -889,6 +946,8 @@ EVENT_TEST(fpu_hardirq, .guest = guest_spin, .prepare = prepare_fpu, .act = act_
 	   .finish = finish_fpu, .fpu_context = "hardirq");
 EVENT_TEST(fpu_swap, .guest = guest_exit_often, .prepare = prepare_fpu,
 	   .at_sync = fpu_swap_at_sync, .finish = finish_fpu, .fpu_context = "swap");
+EVENT_TEST(fpu_rdmsr, .guest = guest_exit_few, .prepare = prepare_fpu,
+	   .at_sync = fpu_rdmsr_at_sync, .finish = finish_fpu, .fpu_context = "rdmsr");
 EVENT_TEST(halt, .guest = guest_halt, .prepare = prepare_halt, .finish = finish_neighbour);
 EVENT_TEST(sleep, .guest = guest_sync, .at_sync = sleep_at_sync, .prepare = prepare_neighbour,
 	   .finish = finish_neighbour);

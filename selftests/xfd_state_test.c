@@ -2,7 +2,7 @@
 /*
  * What a VMM sees and sets of a vCPU's XFD, XFD_ERR and tiles: KVM_GET_XSAVE2,
  * KVM_SET_XSAVE, KVM_{G,S}ET_MSRS and KVM_SET_CPUID2 in the orders that VMMs have
- * them, images that KVM must refuse, and KVM_CAP_X86_XFD_XSTATE.
+ * them, KVM_{G,S}ET_ONE_REG, images that KVM must refuse, and KVM_CAP_X86_XFD_XSTATE.
  *
  * lib/model.h has the rules.  Without the capability the images are the same, byte
  * for byte where it matters, whatever the kernel and whether the VM is attached:
@@ -265,6 +265,107 @@ TEST_F_TIMEOUT(vcpu, restore_foreign_new_vm_xsave_first, TIMEOUT)
 	if (xfd_expect == XFD_STOCK && xfd_state_xfd(variant->state))
 		SKIP(return, "KVM_SET_MSRS over tiles in use: see xfd_hole_set_msrs");
 	restore(FOREIGN, NEW_VM, XSAVE_FIRST, variant->state, variant->xstate);
+}
+
+/*
+ * The other ways to both MSRs.  KVM loads a guest's registers outside of KVM_RUN for
+ * an ioctl that has an MSR which is in XSAVE state, as those of CET are.
+ */
+enum way { ONE_REG, CET_FIRST, CET_BETWEEN, CET_LAST, NR_WAYS };
+
+/* A linear address that a shadow stack can have. */
+#define SSP		0x1230ull
+
+static void msrs_by(struct machine *m, enum way way, struct xfd_model *s, bool set)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entries[3];
+	} msrs = { .header.nmsrs = 3 };
+	int cet = way - CET_FIRST, xfd = cet == 0, xfd_err = cet == 2 ? 1 : 2;
+
+	msrs.entries[cet] = (struct kvm_msr_entry){ .index = MSR_IA32_PL0_SSP, .data = SSP };
+	msrs.entries[xfd] = (struct kvm_msr_entry){ .index = MSR_IA32_XFD, .data = s->xfd };
+	msrs.entries[xfd_err] = (struct kvm_msr_entry){ .index = MSR_IA32_XFD_ERR,
+							.data = s->xfd_err };
+	if (set) {
+		vcpu_msrs_set(m->vcpu, &msrs.header);
+		return;
+	}
+	vcpu_msrs_get(m->vcpu, &msrs.header);
+	TEST_ASSERT_EQ(msrs.entries[cet].data, SSP);
+	s->xfd = msrs.entries[xfd].data;
+	s->xfd_err = msrs.entries[xfd_err].data;
+}
+
+static void set_msrs_by(struct machine *m, enum way way, const struct xfd_model *s)
+{
+	struct xfd_model values = *s;
+
+	if (way == ONE_REG) {
+		vcpu_set_reg(m->vcpu, KVM_X86_REG_MSR(MSR_IA32_XFD), s->xfd);
+		vcpu_set_reg(m->vcpu, KVM_X86_REG_MSR(MSR_IA32_XFD_ERR), s->xfd_err);
+	} else {
+		msrs_by(m, way, &values, true);
+	}
+	xfd_model_set_xfd(&m->model, &m->rules, s->xfd);
+	m->model.xfd_err = s->xfd_err;
+}
+
+static void check_msrs_by(struct machine *m, enum way way)
+{
+	struct xfd_model values;
+
+	if (way == ONE_REG) {
+		values.xfd = vcpu_get_reg(m->vcpu, KVM_X86_REG_MSR(MSR_IA32_XFD));
+		values.xfd_err = vcpu_get_reg(m->vcpu, KVM_X86_REG_MSR(MSR_IA32_XFD_ERR));
+	} else {
+		msrs_by(m, way, &values, false);
+	}
+	TEST_ASSERT_EQ(values.xfd, m->model.xfd);
+	TEST_ASSERT_EQ(values.xfd_err, m->model.xfd_err);
+}
+
+/* In each of the states, all that both MSRs can be. */
+static void set_by(enum way way, enum xfd_state state, bool xstate)
+{
+	struct machine m;
+	u64 i;
+
+	for (i = 0; i < 4; i++) {
+		struct xfd_model values = {
+			.xfd = i & 1 ? XFD_TILEDATA : 0,
+			.xfd_err = i & 2 ? XFD_TILEDATA : 0,
+		};
+
+		create(&m, state, xstate);
+		/* Where the registers are in memory that kills stock: see xfd_hole_set_msrs. */
+		if (xfd_expect == XFD_STOCK && m.model.tiles && values.xfd && way != CET_FIRST) {
+			kvm_vm_free(m.vm);
+			continue;
+		}
+		set_msrs_by(&m, way, &values);
+		check_msrs_by(&m, way);
+		check_msrs(&m);
+		free(get_xsave(&m));
+		run(&m);
+		check_msrs_by(&m, way);
+		run(&m);
+		kvm_vm_free(m.vm);
+	}
+}
+
+TEST_F_TIMEOUT(vcpu, one_reg, TIMEOUT)
+{
+	set_by(ONE_REG, variant->state, variant->xstate);
+}
+
+TEST_F_TIMEOUT(vcpu, msrs_with_cet, TIMEOUT)
+{
+	enum way way;
+
+	for (way = CET_FIRST; way < NR_WAYS; way++)
+		set_by(way, variant->state, variant->xstate);
 }
 
 /*
@@ -641,5 +742,8 @@ int main(int argc, char *argv[])
 		xfd_leave_out_variant("pending_xstate");
 		xfd_leave_out("-T", "before_cpuid_xstate");
 	}
+	/* A kernel without shadow stacks has none of these MSRs. */
+	if (!kvm_cpu_has(X86_FEATURE_SHSTK))
+		xfd_leave_out("-T", "msrs_with_cet");
 	return xfd_run_tests(argc, argv);
 }

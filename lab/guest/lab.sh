@@ -55,6 +55,12 @@ lab_look() {
 	fi
 }
 
+# What an oops alone makes of taint and lockdep is what the next test is for.
+lab_expect_oops() {
+	echo $((1 << 7)) >/etc/.taint
+	touch /etc/.lockdep
+}
+
 # Runs one test: its name, its time limit in seconds of the machine, and a command for sh.
 lab_test() {
 	mark "test $1"

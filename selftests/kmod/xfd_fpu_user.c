@@ -17,18 +17,25 @@
  *			"swap"		likewise, but once for each time that a vCPU's
  *					thread swaps its registers and the guest's, and
  *					each time a little later than the time before
+ *			"rdmsr"		in an interrupt that each read of XFD or XFD_ERR by
+ *					a vCPU's thread raises, and which comes before the
+ *					next instruction if interrupts are enabled
  *			"off"		nowhere
  *
  *	uses		How often it was done since it was started,
  *	in_guest	and of these, how often upon a guest of @tgid: after its
  *			VM-exit, and before the VM-entry that follows.
  *	refused		How often the FPU was not usable.
+ *	reads		"rdmsr": how many of those reads there were,
+ *	late		and for how many the interrupt had to wait, as interrupts were
+ *			disabled.
  *	xfd_err		How often XFD_ERR was not 0 there: the host's #NM handler
  *			would have taken a guest's for its own.
  *	dormant		How often XFD disabled a component in use: it is lost.
  */
 #include <linux/cpufeature.h>
 #include <linux/hrtimer.h>
+#include <linux/irq_work.h>
 #include <linux/kprobes.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
@@ -43,9 +50,10 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
 #include <asm/msr.h>
+#include <asm/msr-trace.h>
 #include <asm/special_insns.h>
 
-enum context { OFF, TASK, KTHREAD, SOFTIRQ, HARDIRQ, SWAP };
+enum context { OFF, TASK, KTHREAD, SOFTIRQ, HARDIRQ, SWAP, RDMSR };
 
 /* About one instruction of the emulator, and all that a swap takes. */
 #define SWEEP_STEP_NS	50
@@ -58,6 +66,7 @@ static const char * const context_names[] = {
 	[SOFTIRQ]	= "softirq",
 	[HARDIRQ]	= "hardirq",
 	[SWAP]		= "swap",
+	[RDMSR]		= "rdmsr",
 };
 
 static int tgid;
@@ -78,6 +87,12 @@ module_param(in_guest, ulong, 0444);
 
 static ulong refused;
 module_param(refused, ulong, 0444);
+
+static ulong reads;
+module_param(reads, ulong, 0444);
+
+static ulong late;
+module_param(late, ulong, 0444);
 
 static ulong xfd_err;
 module_param(xfd_err, ulong, 0444);
@@ -225,6 +240,36 @@ static int start_sweep(void)
 	return register_kprobe(&swap_probe);
 }
 
+static void read_irq(struct irq_work *work)
+{
+	use_fpu(false);
+}
+
+static struct irq_work read_work = IRQ_WORK_INIT_HARD(read_irq);
+
+static void on_read(void *unused, unsigned int msr, u64 value, int failed)
+{
+	/* The reads of use_fpu() are in the interrupt. */
+	if (current->tgid != tgid || !in_task() || (msr != MSR_IA32_XFD && msr != MSR_IA32_XFD_ERR))
+		return;
+
+	reads++;
+	irq_work_queue(&read_work);
+	if (irqs_disabled()) {
+		late++;
+		return;
+	}
+	while (irq_work_is_busy(&read_work))
+		cpu_relax();
+}
+
+static void stop_reads(void)
+{
+	unregister_trace_read_msr(on_read, NULL);
+	tracepoint_synchronize_unregister();
+	irq_work_sync(&read_work);
+}
+
 static void stop_probe(struct kprobe *probe)
 {
 	unregister_kprobe(probe);
@@ -251,6 +296,9 @@ static void stop(void)
 	case HARDIRQ:
 		hrtimer_cancel(&timer);
 		break;
+	case RDMSR:
+		stop_reads();
+		break;
 	}
 	context = OFF;
 }
@@ -260,6 +308,8 @@ static int start(enum context new)
 	uses = 0;
 	in_guest = 0;
 	refused = 0;
+	reads = 0;
+	late = 0;
 	xfd_err = 0;
 	dormant = 0;
 
@@ -274,6 +324,8 @@ static int start(enum context new)
 		return start_timer(HRTIMER_MODE_REL_PINNED_HARD);
 	case SWAP:
 		return start_sweep();
+	case RDMSR:
+		return register_trace_read_msr(on_read, NULL);
 	default:
 		return 0;
 	}

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "fpu_user.h"
@@ -67,6 +68,13 @@ void xfd_fpu_user_stop(void)
 {
 	if (xfd_fpu_user_loaded())
 		set("context", "off");
+}
+
+bool xfd_preempt_rt(void)
+{
+	struct utsname u;
+
+	return !uname(&u) && strstr(u.version, "PREEMPT_RT");
 }
 
 long xfd_fpu_user_count(const char *name)

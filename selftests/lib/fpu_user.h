@@ -28,4 +28,10 @@ void xfd_fpu_user_stop(void);
 /* One of its counters. */
 long xfd_fpu_user_count(const char *name);
 
+/*
+ * Has the kernel PREEMPT_RT?  There softirqs are threads, and no hardirq may use the
+ * FPU.
+ */
+bool xfd_preempt_rt(void);
+
 #endif /* SELFTESTS_LIB_FPU_USER_H */

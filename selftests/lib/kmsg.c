@@ -7,13 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <linux/bits.h>
-
 #include "kmsg.h"
-
-/* As include/linux/panic.h numbers them. */
-#define TAINT_DIE	BIT(7)
-#define TAINT_WARN	BIT(9)
 
 int xfd_kmsg_open(void)
 {
@@ -47,5 +41,5 @@ unsigned long xfd_taint(void)
 	if (fscanf(f, "%lu", &taint) != 1)
 		taint = 0;
 	fclose(f);
-	return taint & (TAINT_DIE | TAINT_WARN);
+	return taint & (XFD_TAINT_DIE | XFD_TAINT_WARN);
 }

@@ -22,6 +22,10 @@ int xfd_kmsg_open(void);
  */
 bool xfd_kmsg_has(int fd, int level, const char *text);
 
+/* As include/linux/panic.h numbers them. */
+#define XFD_TAINT_DIE		(1ul << 7)
+#define XFD_TAINT_WARN		(1ul << 9)
+
 /* The taint bits that a WARN and an oops set, as far as they are set. */
 unsigned long xfd_taint(void);
 

@@ -76,6 +76,19 @@ void xfd_strategy_unload(void)
 		    xfd_module_refs(XFD_MODULE));
 }
 
+bool xfd_strategy_is(const char *strategy)
+{
+	FILE *f = fopen("/sys/module/" XFD_MODULE "/parameters/strategy", "r");
+	char name[64] = "";
+
+	if (!f)
+		return false;
+	if (fscanf(f, "%63s", name) != 1)
+		name[0] = 0;
+	fclose(f);
+	return !strcmp(name, strategy);
+}
+
 long xfd_module_refs(const char *name)
 {
 	char path[128];

@@ -37,6 +37,9 @@ int xfd_module_unload(const char *name);
 void xfd_strategy_load(const char *path, const char *strategy);
 void xfd_strategy_unload(void);
 
+/* Is the module loaded with this strategy? */
+bool xfd_strategy_is(const char *strategy);
+
 /* How many hold the module; -1 if it is not loaded (or built in). */
 long xfd_module_refs(const char *name);
 

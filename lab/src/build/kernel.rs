@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The kernels: stock, which nobody has changed; minimal, with the one patch that is the module's
-//! rival; patched, with the fixes, the series and Rust; and the debug kernel, which is the patched
-//! one with the kernel's own checks and with KVM built in.
+//! rival; patched, with the fixes, the series and Rust; and two kinds of the patched one: the debug
+//! kernel, with the kernel's own checks and with KVM built in, and the rt kernel, with PREEMPT_RT.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub enum Kind {
     Patched,
     /// The patched source with the checks of kernel/debug.config, and KVM=y.
     Debug,
+    /// The patched source with kernel/rt.config: PREEMPT_RT.
+    Rt,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Minimal => "minimal",
             Kind::Patched => "patched",
             Kind::Debug => "debug",
+            Kind::Rt => "rt",
         }
     }
 
@@ -49,6 +52,7 @@ impl Kind {
             Kind::Stock | Kind::Minimal => &["common.config"],
             Kind::Patched => &["common.config", "patched.config"],
             Kind::Debug => &["common.config", "patched.config", "debug.config"],
+            Kind::Rt => &["common.config", "patched.config", "rt.config"],
         }
     }
 
@@ -57,13 +61,18 @@ impl Kind {
         match self {
             Kind::Stock => &[],
             Kind::Minimal => &[MINIMAL],
-            Kind::Patched | Kind::Debug => &[FIXES, SERIES],
+            Kind::Patched | Kind::Debug | Kind::Rt => &[FIXES, SERIES],
         }
     }
 
     /// Whether the module can be built for it, and loaded.
     pub fn has_hooks(self) -> bool {
         self.series().contains(&SERIES)
+    }
+
+    /// Whether its tests are a command of their own: `lab check` would take too long with them.
+    pub fn is_checked_apart(self) -> bool {
+        matches!(self, Kind::Debug | Kind::Rt)
     }
 
     /// What the fragments say.
@@ -104,7 +113,7 @@ pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     match kind {
         Kind::Stock => Ok(pristine.dir),
         Kind::Minimal => in_step(lab, &pristine, kind),
-        Kind::Patched | Kind::Debug => in_step(lab, &pristine, Kind::Patched),
+        Kind::Patched | Kind::Debug | Kind::Rt => in_step(lab, &pristine, Kind::Patched),
     }
 }
 
@@ -178,7 +187,7 @@ fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
     // Those that have no Rust need not wait for bindgen.
     let versions = match kind {
         Kind::Stock | Kind::Minimal => toolchain::c_versions(lab)?,
-        Kind::Patched | Kind::Debug => {
+        Kind::Patched | Kind::Debug | Kind::Rt => {
             toolchain::bindgen(lab)?;
             toolchain::versions_with_rust(lab)?
         }
@@ -300,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_debug_kernel_has_kvm_built_in_and_only_those_with_hooks_have_rust() {
+    fn the_kernels_are_what_they_are_called() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let lab = Lab::at_root(&root, Default::default()).unwrap();
         let set = |kind: Kind, option: &str| {
@@ -310,12 +319,26 @@ mod tests {
                 .rfind(|l| l.starts_with(&format!("{option}=")));
             last.map(str::to_owned)
         };
-        for kind in [Kind::Stock, Kind::Minimal, Kind::Patched, Kind::Debug] {
+        let all = [
+            Kind::Stock,
+            Kind::Minimal,
+            Kind::Patched,
+            Kind::Debug,
+            Kind::Rt,
+        ];
+        for kind in all {
             let rust = kind.has_hooks().then(|| "CONFIG_RUST=y".to_owned());
             assert_eq!(set(kind, "CONFIG_RUST"), rust);
         }
-        assert_eq!(set(Kind::Patched, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
+        for kind in [Kind::Patched, Kind::Rt] {
+            assert_eq!(set(kind, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
+        }
         assert_eq!(set(Kind::Debug, "CONFIG_KVM").unwrap(), "CONFIG_KVM=y");
+        assert_eq!(
+            set(Kind::Rt, "CONFIG_PREEMPT_RT").unwrap(),
+            "CONFIG_PREEMPT_RT=y"
+        );
+        assert_eq!(set(Kind::Debug, "CONFIG_PREEMPT_RT"), None);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub enum Product {
     PatchedSource,
     PatchedKernel,
     DebugKernel,
+    RtKernel,
     MinimalKernel,
     Emulator(Emulator),
     Selftests,
@@ -43,6 +44,7 @@ impl Product {
             kernel::Kind::Minimal => Product::MinimalKernel,
             kernel::Kind::Patched => Product::PatchedKernel,
             kernel::Kind::Debug => Product::DebugKernel,
+            kernel::Kind::Rt => Product::RtKernel,
         }
     }
 }
@@ -60,7 +62,9 @@ impl Plan for Lab {
                 Product::Bindgen,
                 Product::PatchedSource,
             ],
-            Product::DebugKernel => vec![Product::Bindgen, Product::PatchedSource],
+            Product::DebugKernel | Product::RtKernel => {
+                vec![Product::Bindgen, Product::PatchedSource]
+            }
             Product::Emulator(_) => vec![Product::EmulatorSource],
             Product::Selftests => vec![Product::PatchedSource],
             Product::Module(kernel, _) | Product::Kmod(kernel) => vec![Product::kernel(kernel)],
@@ -79,6 +83,7 @@ impl Plan for Lab {
             Product::PatchedSource => kernel::tree(self, kernel::Kind::Patched).map(drop),
             Product::PatchedKernel => kernel::build(self, kernel::Kind::Patched).map(drop),
             Product::DebugKernel => kernel::build(self, kernel::Kind::Debug).map(drop),
+            Product::RtKernel => kernel::build(self, kernel::Kind::Rt).map(drop),
             Product::StockKernel => kernel::build(self, kernel::Kind::Stock).map(drop),
             Product::MinimalKernel => kernel::build(self, kernel::Kind::Minimal).map(drop),
             Product::Emulator(kind) => emulator::build(self, kind).map(drop),
@@ -112,6 +117,7 @@ mod tests {
             kernel::Kind::Minimal,
             kernel::Kind::Patched,
             kernel::Kind::Debug,
+            kernel::Kind::Rt,
         ] {
             for part in [
                 Product::Module(kernel, module::Kind::Shipped),

@@ -31,6 +31,9 @@ pub struct Options {
     /// Boot the debug kernel (lockdep, KASAN, X86_DEBUG_FPU, KVM=y) instead
     #[arg(long, group = "which")]
     debug: bool,
+    /// Boot the rt kernel (PREEMPT_RT) instead
+    #[arg(long, group = "which")]
+    rt: bool,
     /// A kernel build directory of your own instead
     #[arg(long, value_name = "DIR", group = "which")]
     kernel: Option<PathBuf>,
@@ -77,10 +80,11 @@ pub struct Options {
 impl Options {
     /// Which of the lab's kernels.
     fn kind(&self) -> Kind {
-        match (self.stock, self.minimal, self.debug) {
+        match (self.stock, self.minimal, self.debug, self.rt) {
             (true, ..) => Kind::Stock,
-            (_, true, _) => Kind::Minimal,
-            (.., true) => Kind::Debug,
+            (_, true, ..) => Kind::Minimal,
+            (_, _, true, _) => Kind::Debug,
+            (.., true) => Kind::Rt,
             _ => Kind::Patched,
         }
     }

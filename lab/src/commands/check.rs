@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `lab check`: every test, on this machine and in emulated ones, as KTAP on stdout and as
-//! build/report/check.json (check-debug.json for the debug kernel).
+//! build/report/check.json (check-debug.json for the debug kernel, check-rt.json for the rt kernel).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{failure, interrupt, layout::Lab, parallel::side_by_side};
-use crate::build::{kernel, packages};
+use crate::build::{kernel::Kind, packages};
 use crate::tests::{
     host::{self, Host},
     kept::Kept,
@@ -30,11 +30,25 @@ pub struct Options {
     host: bool,
     /// On the debug kernel instead of the release ones: all that runs on the patched kernel; a
     /// machine whose tests have all passed is not run again before something changes
-    #[arg(long, conflicts_with = "host")]
+    #[arg(long, group = "apart", conflicts_with = "host")]
     debug: bool,
-    /// Run all machines of the debug kernel, whatever has passed already
-    #[arg(long, requires = "debug")]
+    /// The same on the rt kernel (PREEMPT_RT)
+    #[arg(long, group = "apart", conflicts_with = "host")]
+    rt: bool,
+    /// Run all machines of that kernel, whatever has passed already
+    #[arg(long, requires = "apart")]
     again: bool,
+}
+
+impl Options {
+    /// The kernel that all runs on, if it is one that takes too long for a plain `lab check`.
+    fn apart(&self) -> Option<Kind> {
+        match (self.debug, self.rt) {
+            (true, _) => Some(Kind::Debug),
+            (_, true) => Some(Kind::Rt),
+            _ => None,
+        }
+    }
 }
 
 /// What came of a machine in which all went well.
@@ -50,17 +64,25 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         true => BTreeMap::new(),
         false => list::machines(&List::read(lab)?),
     };
-    machines.retain(|group, _| (group.kernel == kernel::Kind::Debug) == options.debug);
-    let mut on_host = match options.debug {
-        true => Vec::new(),
-        false => host::tests(lab)?,
+    let apart = options.apart();
+    machines.retain(|group, _| match apart {
+        Some(kernel) => group.kernel == kernel,
+        None => !group.kernel.is_checked_apart(),
+    });
+    let mut on_host = match apart {
+        Some(_) => Vec::new(),
+        None => host::tests(lab)?,
     };
     on_host.retain(|test| !(options.host && test.measures));
     let names: Vec<&str> = on_host.iter().map(|t| t.name.as_str()).collect();
     let (machines, names) = select::tests(&options.only, machines, &names)?;
     // A report of a few tests would pass for that of all, and so would what is kept of them.
     let whole = options.only.is_empty() && !options.host;
-    let kept = Kept::<Passed>::open(lab, "check-debug");
+    let report = match apart {
+        Some(kernel) => format!("check-{}", kernel.name()),
+        None => "check".to_owned(),
+    };
+    let kept = Kept::<Passed>::open(lab, &report);
 
     // What cannot be built is one clear failure, not a list of tests that did not run.
     let mut known = Vec::new();
@@ -70,7 +92,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         let name = group.name();
         let print = print_of(&parts.print(lab)?, &group, &tests).finish();
         match kept.get(&name, &print) {
-            Some(record) if options.debug && whole && !options.again => {
+            Some(record) if apart.is_some() && whole && !options.again => {
                 eprintln!("lab: {name}: has passed as it is; --again runs it again");
                 known.extend(record.result.rows);
             }
@@ -93,7 +115,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
                 results.add(&row);
                 rows.push(row);
             })?;
-            match options.debug && whole && !rows.iter().any(|row| row.verdict.failed()) {
+            match apart.is_some() && whole && !rows.iter().any(|row| row.verdict.failed()) {
                 true => kept.keep(&session.group.name(), print, Passed { rows }),
                 false => Ok(()),
             }
@@ -111,11 +133,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         ended
     })?;
-    let report = match options.debug {
-        true => "check-debug.json",
-        false => "check.json",
-    };
-    results.finish(lab, whole.then_some(report))
+    let report = report + ".json";
+    results.finish(lab, whole.then_some(&report))
 }
 
 /// Runs those of the gates that have one of these names.

@@ -57,8 +57,8 @@ enum Command {
     Mutants(Wanted),
     /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
-    /// Do all that takes long: check --debug, mutants, bisect and upstream; prints a table and writes
-    /// build/report/nightly.json
+    /// Do all that takes long: check --debug, check --rt, mutants, bisect and upstream; prints a table
+    /// and writes build/report/nightly.json
     Nightly,
     /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
     /// takes it; nothing is built
@@ -76,6 +76,7 @@ enum What {
     Minimal,
     Patched,
     Debug,
+    Rt,
     Emulator,
     EmulatorUnpatched,
     Module,
@@ -193,6 +194,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         Product::Emulator(Emulator::Unpatched),
         Product::MinimalKernel,
         Product::DebugKernel,
+        Product::RtKernel,
         Product::Module(patched, module),
         Product::Module(patched, module::Kind::Broken),
         Product::Selftests,
@@ -203,6 +205,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::Minimal => vec![Product::MinimalKernel],
         What::Patched => vec![Product::PatchedKernel],
         What::Debug => vec![Product::DebugKernel],
+        What::Rt => vec![Product::RtKernel],
         What::Emulator => vec![Product::Emulator(Emulator::Patched)],
         What::EmulatorUnpatched => vec![Product::Emulator(Emulator::Unpatched)],
         What::Module => vec![Product::Module(patched, module)],

@@ -14,8 +14,9 @@ use serde::Serialize;
 use crate::base::{files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
-const PARTS: [(&str, &[&str]); 4] = [
+const PARTS: [(&str, &[&str]); 5] = [
     ("check-debug", &["check", "--debug"]),
+    ("check-rt", &["check", "--rt"]),
     ("mutants", &["mutants"]),
     ("bisect", &["bisect"]),
     ("upstream", &["upstream"]),

@@ -53,14 +53,14 @@ pub struct Entry {
     pub kernels: Vec<String>,
     /// Whether what runs on the stock kernel runs on the minimal kernel as well.
     pub minimal: bool,
-    /// Whether what runs on the patched kernel runs on the debug kernel as well.
+    /// Whether what runs on the patched kernel, and on the rt kernel, runs on the debug kernel as well.
     pub debug: bool,
     pub cpus: OneOrMore,
     /// In MiB.
     pub memory: u32,
     pub emulator: Emulator,
     pub expect: Expect,
-    /// What the kernel's oops says before it panics as expected.
+    /// What the kernel's oops says: before it panics as expected, or goes on.
     pub oops: String,
     /// Whether a part of it may be skipped.
     pub skips: bool,
@@ -117,8 +117,8 @@ impl Entry {
             ("stock", true, _) => &[Kind::Stock, Kind::Minimal],
             ("stock", false, _) => &[Kind::Stock],
             ("minimal", ..) => &[Kind::Minimal],
-            (.., true) => &[Kind::Patched, Kind::Debug],
-            (.., false) => &[Kind::Patched],
+            (.., true) => &[Kind::Patched, Kind::Debug, Kind::Rt],
+            (.., false) => &[Kind::Patched, Kind::Rt],
         }
     }
 
@@ -130,10 +130,17 @@ impl Entry {
                 "say all three; the list's first lines explain them",
             ));
         }
-        ((self.expect == Expect::Crash) == self.oops.is_empty()).then_some((
-            "\"crash\" and \"oops\" need each other",
-            "say what the kernel's oops says",
-        ))
+        match (self.expect, self.oops.is_empty()) {
+            (Expect::Crash, true) => Some((
+                "\"crash\" needs \"oops\"",
+                "say what the kernel's oops says",
+            )),
+            (Expect::Fail, false) => Some((
+                "a test that must fail by itself has an \"oops\"",
+                "leave it out, or say expect = \"crash\"",
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -155,6 +162,8 @@ impl OneOrMore {
 
 /// How many times longer a test may take on the debug kernel: lockdep makes what takes locks slow.
 const DEBUG_PATIENCE: u64 = 3;
+/// On the rt kernel: it, too, has checks, and its locks are slower.
+const RT_PATIENCE: u64 = 2;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -163,7 +172,7 @@ pub enum Expect {
     Pass,
     /// A negative control: a part of the test must fail.
     Fail,
-    /// The kernel must panic. Such a test has a machine to itself.
+    /// The kernel must panic.
     Crash,
 }
 
@@ -177,7 +186,7 @@ pub struct Group {
     pub module: module::Kind,
     pub without: String,
     pub params: String,
-    /// The only test of a machine that must panic.
+    /// The only test of a machine whose kernel must oops.
     pub alone: Option<String>,
 }
 
@@ -243,8 +252,8 @@ impl Test {
     /// One run of an entry, and the machine that it belongs into.
     pub fn of(entry: &Entry, on: &str, kernel: Kind, cpus: u32) -> (Group, Test) {
         let mut id = format!("{}: {on}, {}", entry.name, counted(cpus));
-        if kernel == Kind::Debug {
-            id += ", debug kernel";
+        if kernel.is_checked_apart() {
+            id += &format!(", {} kernel", kernel.name());
         }
         if entry.emulator == Emulator::Unpatched {
             id += ", unpatched emulator";
@@ -268,10 +277,11 @@ impl Test {
             module: entry.module,
             without: entry.without.clone(),
             params: entry.params.clone(),
-            alone: (entry.expect == Expect::Crash).then(|| id.clone()),
+            alone: (!entry.oops.is_empty()).then(|| id.clone()),
         };
         let patience = match kernel {
             Kind::Debug => DEBUG_PATIENCE,
+            Kind::Rt => RT_PATIENCE,
             _ => 1,
         };
         let test = Test {
@@ -310,7 +320,11 @@ pub fn script(all: &[Test]) -> String {
         of_it
             .map(|t| {
                 let (id, command) = (quoted(&t.id), quoted(&t.entry.command));
-                format!("lab_test {id} {} {command}\n", t.timeout)
+                let oops = match t.entry.oops.is_empty() {
+                    true => "",
+                    false => "lab_expect_oops\n",
+                };
+                format!("{oops}lab_test {id} {} {command}\n", t.timeout)
             })
             .collect()
     };
@@ -375,7 +389,7 @@ pub mod tests {
     fn machines_are_shared_where_they_can_be() {
         let all = machines(&list());
         let names: Vec<String> = all.keys().map(Group::name).collect();
-        assert_eq!(all.len(), 13, "{names:?}");
+        assert_eq!(all.len(), 15, "{names:?}");
         let patched = all
             .iter()
             .find(|(g, _)| g.name() == "patched kernel, 2 CPUs")
@@ -394,7 +408,7 @@ pub mod tests {
     }
 
     #[test]
-    fn what_runs_on_the_patched_kernel_runs_on_the_debug_kernel() {
+    fn what_runs_on_the_patched_kernel_runs_on_its_kinds() {
         let all = machines(&list());
         let of = |name: &str| all.iter().find(|(g, _)| g.name() == name).unwrap().1;
         let debug = of("debug kernel, 2 CPUs");
@@ -404,6 +418,16 @@ pub mod tests {
             [
                 "amx_test: unloaded, 2 CPUs, debug kernel",
                 "amx_test: xinuse, 2 CPUs, debug kernel"
+            ]
+        );
+        let rt = of("rt kernel, 2 CPUs");
+        let ids: Vec<&str> = rt.iter().map(|t| t.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "amx_test: unloaded, 2 CPUs, rt kernel",
+                "amx_test: xinuse, 2 CPUs, rt kernel",
+                "release only: xinuse, 2 CPUs, rt kernel"
             ]
         );
         let patched = of("patched kernel, 2 CPUs");
@@ -434,6 +458,22 @@ pub mod tests {
         );
         // The entry that says otherwise.
         assert_eq!(ids(Kind::Stock).len(), 4);
+    }
+
+    #[test]
+    fn what_makes_the_kernel_oops_is_alone_and_says_so() {
+        let list: List = toml::from_str(
+            "[[test]]\nname='a'\ncommand='a'\nkernels=['xinuse']\n\
+             [[test]]\nname='b'\ncommand='b'\nkernels=['xinuse']\noops='b.c'\n",
+        )
+        .unwrap();
+        let all = machines(&list);
+        for (group, tests) in &all {
+            assert_eq!(tests.len(), 1);
+            let expected = script(tests).contains("lab_expect_oops\nlab_test ");
+            assert_eq!(expected, group.alone.is_some());
+        }
+        assert_eq!(all.len(), 6);
     }
 
     #[test]

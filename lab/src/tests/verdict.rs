@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{End, Outcome};
+use crate::machine::{console::message, End, Outcome};
 use crate::tests::{
     ktap::Ktap,
     list::{Entry, Expect},
@@ -70,10 +70,13 @@ pub fn judge(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict,
     let ktap = Ktap::read(&seen.output);
     let fails = |why: String| (Verdict::Fail, Some(why));
     match (entry.expect, status) {
-        (Expect::Pass, _) if !seen.splats.is_empty() => (
+        (Expect::Pass, _) if unexpected(entry, seen).is_some() => (
             Verdict::Splat,
-            Some(format!("kernel splat: {}", seen.splats[0])),
+            unexpected(entry, seen).map(|splat| format!("kernel splat: {splat}")),
         ),
+        (Expect::Pass, 0) if seen.splats.is_empty() && !entry.oops.is_empty() => {
+            fails("the kernel did not oops".into())
+        }
         (Expect::Pass, 0) => match (ktap.skip, &entry.only) {
             (Some(line), _) if !entry.skips => fails(format!("a part of it was skipped: {line}")),
             (_, Some(only)) if !ktap.parts.iter().any(|p| p.contains(only)) => {
@@ -101,6 +104,18 @@ pub fn judge(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict,
             fails(format!("exit status {status}, but the kernel must panic"))
         }
     }
+}
+
+/// The first of the kernel's complaints that is not the oops that the test is to make.
+fn unexpected<'a>(entry: &Entry, seen: &'a Seen) -> Option<&'a String> {
+    // What BUG() says: where, and then this.
+    let expected = |splat: &str| {
+        splat.contains(&entry.oops)
+            || message(splat).is_some_and(|text| text.starts_with("Oops: invalid opcode: "))
+    };
+    seen.splats
+        .iter()
+        .find(|splat| entry.oops.is_empty() || !expected(splat))
 }
 
 /// The verdict on a test that did not come to its end, as its machine did.
@@ -156,6 +171,28 @@ mod tests {
         // It failed to start its parts.
         let fail = entry(Expect::Fail);
         assert_eq!(of(&fail, 1, &[], &[]), Verdict::Fail);
+    }
+
+    #[test]
+    fn an_oops_passes_only_where_it_is_expected() {
+        let oops = [
+            "[ 1.0] kernel BUG at kmod/x.c:7!".to_owned(),
+            "[ 1.1] Oops: invalid opcode: 0000 [#1] SMP".to_owned(),
+        ];
+        let other = |line: &str| [&oops[..], &[line.to_owned()]].concat();
+        let mut entry = Entry::new("x", "x");
+        assert_eq!(of(&entry, 0, &[], &oops), Verdict::Splat);
+        entry.oops = "x.c:".into();
+        assert_eq!(of(&entry, 0, &[], &oops), Verdict::Pass);
+        assert_eq!(of(&entry, 1, &[], &oops), Verdict::Fail);
+        assert_eq!(of(&entry, 0, &[], &[]), Verdict::Fail);
+        for line in [
+            "[ 1.2] BUG: KASAN: slab-use-after-free in f+0x1/0x2",
+            "[ 1.2] kernel BUG at kmod/y.c:7!",
+            "[ 1.2] Oops: general protection fault: 0000 [#2] SMP",
+        ] {
+            assert_eq!(of(&entry, 0, &[], &other(line)), Verdict::Splat);
+        }
     }
 
     #[test]
