@@ -389,7 +389,7 @@ pub mod tests {
     fn machines_are_shared_where_they_can_be() {
         let all = machines(&list());
         let names: Vec<String> = all.keys().map(Group::name).collect();
-        assert_eq!(all.len(), 15, "{names:?}");
+        assert_eq!(all.len(), 16, "{names:?}");
         let patched = all
             .iter()
             .find(|(g, _)| g.name() == "patched kernel, 2 CPUs")
