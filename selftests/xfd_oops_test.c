@@ -127,7 +127,7 @@ FIXTURE_TEARDOWN_PARENT(dead)
 }
 
 /* The VM is leaked, and with it the module is there to stay; @said if KVM knows. */
-static void check_leaked(FIXTURE_DATA(dead) *self, bool said)
+static void check_leaked(struct _test_data_dead *self, bool said)
 {
 	go_on(self->cpu);
 	TEST_ASSERT_EQ(xfd_kmsg_has(self->kmsg, XFD_KMSG_ERR, leaked), said);
@@ -185,7 +185,7 @@ struct files {
 };
 
 /* Another process closes the VM: ours. */
-static void close_for_dead(FIXTURE_DATA(dead) *self, enum xfd_state state, bool reaped)
+static void close_for_dead(struct _test_data_dead *self, enum xfd_state state, bool reaped)
 {
 	int to_us[2], to_it[2], pidfd;
 	struct kvm_vcpu *vcpu;

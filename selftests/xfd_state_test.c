@@ -271,12 +271,12 @@ TEST_F_TIMEOUT(vcpu, restore_foreign_new_vm_xsave_first, TIMEOUT)
  * The other ways to both MSRs.  KVM loads a guest's registers outside of KVM_RUN for
  * an ioctl that has an MSR which is in XSAVE state, as those of CET are.
  */
-enum way { ONE_REG, CET_FIRST, CET_BETWEEN, CET_LAST, NR_WAYS };
+enum route { ONE_REG, CET_FIRST, CET_BETWEEN, CET_LAST, NR_WAYS };
 
 /* A linear address that a shadow stack can have. */
 #define SSP		0x1230ull
 
-static void msrs_by(struct machine *m, enum way way, struct xfd_model *s, bool set)
+static void msrs_by(struct machine *m, enum route way, struct xfd_model *s, bool set)
 {
 	struct {
 		struct kvm_msrs header;
@@ -298,7 +298,7 @@ static void msrs_by(struct machine *m, enum way way, struct xfd_model *s, bool s
 	s->xfd_err = msrs.entries[xfd_err].data;
 }
 
-static void set_msrs_by(struct machine *m, enum way way, const struct xfd_model *s)
+static void set_msrs_by(struct machine *m, enum route way, const struct xfd_model *s)
 {
 	struct xfd_model values = *s;
 
@@ -312,7 +312,7 @@ static void set_msrs_by(struct machine *m, enum way way, const struct xfd_model 
 	m->model.xfd_err = s->xfd_err;
 }
 
-static void check_msrs_by(struct machine *m, enum way way)
+static void check_msrs_by(struct machine *m, enum route way)
 {
 	struct xfd_model values;
 
@@ -327,7 +327,7 @@ static void check_msrs_by(struct machine *m, enum way way)
 }
 
 /* In each of the states, all that both MSRs can be. */
-static void set_by(enum way way, enum xfd_state state, bool xstate)
+static void set_by(enum route way, enum xfd_state state, bool xstate)
 {
 	struct machine m;
 	u64 i;
@@ -362,7 +362,7 @@ TEST_F_TIMEOUT(vcpu, one_reg, TIMEOUT)
 
 TEST_F_TIMEOUT(vcpu, msrs_with_cet, TIMEOUT)
 {
-	enum way way;
+	enum route way;
 
 	for (way = CET_FIRST; way < NR_WAYS; way++)
 		set_by(way, variant->state, variant->xstate);

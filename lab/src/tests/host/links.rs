@@ -11,6 +11,7 @@ use regex_lite::Regex;
 
 use crate::base::failure::Failure;
 use crate::base::files;
+use crate::build::{kernel, series};
 use crate::tests::host::{host, Host};
 
 pub fn test() -> Host {
@@ -66,6 +67,9 @@ impl Kind {
     }
 }
 
+/// Where the kernel's tree has the like of ours.
+const KVM_SELFTESTS: &str = "tools/testing/selftests/kvm/x86/";
+
 /// What documents can point to.
 struct There {
     root: PathBuf,
@@ -81,7 +85,13 @@ impl There {
     fn of(root: &Path) -> Result<There> {
         let makefile = root.join("Makefile");
         let makefile = files::text(&makefile)?;
-        let programs = files::below(&root.join("selftests"))?;
+        let mut programs = files::below(&root.join("selftests"))?;
+        // And those that the kernel's patches add to its tree.
+        for dir in [kernel::FIXES, kernel::SERIES, kernel::MINIMAL] {
+            let touched = series::touched_by(&series::patches(&root.join(dir))?)?;
+            let selftests = touched.into_iter().filter(|f| f.starts_with(KVM_SELFTESTS));
+            programs.extend(selftests.map(PathBuf::from));
+        }
         Ok(There {
             root: root.to_owned(),
             targets: regex(r"(?m)^([a-z][a-z-]*):(?:[^=]|$)")
