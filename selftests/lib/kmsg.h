@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#include <linux/bits.h>
+
 /* Levels, as syslog(2) has them. */
 #define XFD_KMSG_ERR		3
 #define XFD_KMSG_WARNING	4
@@ -23,8 +25,8 @@ int xfd_kmsg_open(void);
 bool xfd_kmsg_has(int fd, int level, const char *text);
 
 /* As include/linux/panic.h numbers them. */
-#define XFD_TAINT_DIE		(1ul << 7)
-#define XFD_TAINT_WARN		(1ul << 9)
+#define XFD_TAINT_DIE		BIT(7)
+#define XFD_TAINT_WARN		BIT(9)
 
 /* The taint bits that a WARN and an oops set, as far as they are set. */
 unsigned long xfd_taint(void);
