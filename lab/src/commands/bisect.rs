@@ -133,8 +133,8 @@ fn prefixes(lab: &Lab) -> Result<Vec<(String, Vec<PathBuf>)>> {
 fn name(patch: &Path) -> String {
     let word = |path: Option<&Path>| path?.file_name().map(|n| n.to_string_lossy().into_owned());
     let (dir, file) = (word(patch.parent()), word(Some(patch)));
-    let number: String = file.unwrap_or_default().chars().take(4).collect();
-    format!("{}/{number}", dir.unwrap_or_default())
+    let (dir, file) = (dir.unwrap_or_default(), file.unwrap_or_default());
+    format!("{dir}/{}", file.split('-').next().unwrap_or_default())
 }
 
 fn stamp_name(name: &str) -> String {
@@ -181,6 +181,12 @@ fn boot(machine: &Machine, dir: &Path) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patches_are_named_by_directory_and_number() {
+        let path = Path::new("/x/patches/linux/0007a-KVM-selftests.patch");
+        assert_eq!(name(path), "linux/0007a");
+    }
 
     #[test]
     fn warnings_of_the_build_are_found() {
