@@ -16,7 +16,7 @@ use crate::base::layout::Lab;
 use crate::base::step::{ask, Step};
 use crate::build::kernel;
 use crate::build::series;
-use crate::build::source;
+use crate::build::source::{self, Source};
 use crate::commands::boot;
 
 #[derive(clap::Subcommand)]
@@ -70,7 +70,11 @@ fn edit(lab: &Lab) -> Result<()> {
             .into());
     }
     lab.lock()?;
-    let pristine = source::kernel(lab)?;
+    make(lab, &source::kernel(lab)?, &tree)
+}
+
+/// Makes the git tree of a source and the patches.
+fn make(lab: &Lab, pristine: &Source, tree: &Path) -> Result<()> {
     let mut step = Step::begin(
         lab,
         "kernel-edit",
@@ -94,15 +98,15 @@ fn edit(lab: &Lab) -> Result<()> {
     }
     let border = lab.at("build/linux/border.patch");
     let date = "Thu, 1 Jan 2026 00:00:00 +0000";
-    let text = format!("From: lab <lab@localhost>\nDate: {date}\nSubject: {BORDER}\n\n---\n");
+    let text = format!("From: lab <lab@localhost>\nDate: {date}\nSubject: {BORDER}\n\n");
     fs::write(&border, text)?;
     command.args(["am", "-q", "--empty=keep"]);
     command.args(series::patches(&lab.at(kernel::FIXES))?);
     command.arg(&border);
     command.args(series::patches(&lab.at(kernel::SERIES))?);
     let applied = step.status(&mut command)?;
-    fs::rename(&new, &tree)?;
-    let shown = lab.shown(&tree);
+    fs::rename(&new, tree)?;
+    let shown = lab.shown(tree);
     if !applied {
         let what = format!("not all patches apply to {}", pristine.name);
         return Err(Failure::new(what)
@@ -239,4 +243,60 @@ fn write(lab: &Lab, step: &mut Step, tree: &Path, commits: &str, dir: &str) -> R
     }
     files::remove(&new)?;
     Ok(patches.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_border_says_what_is_a_fix() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |p: &str| dir.path().join(p);
+        let lab = Lab::at_root(dir.path(), Default::default()).unwrap();
+        for new in ["k", "build/linux", kernel::FIXES, kernel::SERIES] {
+            fs::create_dir_all(at(new)).unwrap();
+        }
+        for (file, dir) in [("a.c", kernel::FIXES), ("b.c", kernel::SERIES)] {
+            fs::write(at("k").join(file), "1\n").unwrap();
+            let head = "From: x <x@y>\nDate: Thu, 1 Jan 2026 00:00:00 +0000\n";
+            let diff = format!("--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-1\n+2\n");
+            let patch = format!("{head}Subject: [PATCH] Change {file}\n\nWhy.\n---\n{diff}");
+            fs::write(at(dir).join("0001-x.patch"), patch).unwrap();
+            fs::write(at(dir).join("0000-cover-letter.patch"), "mine\n").unwrap();
+        }
+        let pristine = Source {
+            dir: at("k"),
+            sha256: String::new(),
+            name: "k 1".into(),
+            pinned: true,
+        };
+        make(&lab, &pristine, &tree(&lab)).unwrap();
+        let saved = || {
+            save(&lab).unwrap();
+            [kernel::FIXES, kernel::SERIES].map(|dir| {
+                let letter = fs::read_to_string(at(dir).join("0000-cover-letter.patch"));
+                assert_eq!(letter.unwrap(), "mine\n");
+                let patches = series::patches(&at(dir)).unwrap();
+                let names = patches.iter().filter_map(|p| p.file_name()?.to_str());
+                names.collect::<Vec<_>>().join(" ")
+            })
+        };
+        let both = ["0001-Change-a.c.patch", "0001-Change-b.c.patch"];
+        assert_eq!(saved(), both);
+        let text = fs::read_to_string(at(kernel::FIXES).join(both[0])).unwrap();
+        assert!(
+            text.contains("Subject: [PATCH 1/1] Change a.c\n\nWhy.\n---\n"),
+            "{text}"
+        );
+
+        // It follows a rebase, and a patch that is moved over it changes its directory.
+        let mut rebase = git(&tree(&lab));
+        rebase.args("-c user.name=x -c user.email=x@y -c commit.gpgsign=false".split(' '));
+        rebase.args(["-c", "sequence.editor=sed -i -n '1{h;n;G};p'"]);
+        let output = rebase.args(["rebase", "-i", "base"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let moved = "0001-Change-a.c.patch 0002-Change-b.c.patch";
+        assert_eq!(saved(), ["", moved]);
+    }
 }
