@@ -64,7 +64,7 @@ fn fill(lab: &Lab, from: &Kernel, to: &Kernel, with_source: bool) -> Result<()> 
     }
     copy("-a", &from.objects, &to.objects)?;
     if !with_source {
-        series::renew(&to.source)?;
+        series::renew(&to.source, &from.source)?;
     }
     // make compares the commands, which name source and objects.
     let directories = [(&from.source, &to.source), (&from.objects, &to.objects)];

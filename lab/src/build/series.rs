@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -12,7 +11,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use crate::base::failure::Failure;
-use crate::base::files::{remove, write_atomic};
+use crate::base::files::{self, remove, write_atomic};
 use crate::base::layout::Lab;
 use crate::base::stamp::Fingerprint;
 use crate::base::step::Step;
@@ -173,12 +172,13 @@ pub fn keep_in_step(
     remove(&staging)
 }
 
-/// Makes the files of a tree that differ from the pristine ones newer than all that was built so far.
-pub fn renew(tree: &Path) -> Result<()> {
-    for file in fs::read_to_string(tree.join(DIFFERS))?.lines() {
+/// Makes the files of a tree that differ from those of `pristine` newer than all that was built so far.
+pub fn renew(tree: &Path, pristine: &Path) -> Result<()> {
+    for file in files::text(&tree.join(DIFFERS))?.lines() {
         let path = tree.join(file);
-        // One that is the pristine file after all is linked to it.
-        if fs::metadata(&path).is_ok_and(|m| m.is_file() && m.nlink() == 1) {
+        // Not all that are listed still do.
+        let ours = fs::read(&path).ok();
+        if ours.is_some() && ours != fs::read(pristine.join(file)).ok() {
             let file = fs::File::options().append(true).open(&path)?;
             file.set_modified(SystemTime::now())
                 .with_context(|| format!("renewing {}", path.display()))?;
@@ -214,6 +214,7 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::base::choices::Choices;
+    use std::os::unix::fs::MetadataExt;
 
     fn patch(file: &str, old: &str, new: &str) -> String {
         format!("Subject: x\n\n---\n stat\n\ndiff --git a/{file} b/{file}\n--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-{old}\n+{new}\n")
@@ -315,6 +316,33 @@ mod tests {
         apply().unwrap();
         assert!(!at("t/left.c").exists());
         assert_eq!(read("t/b.c"), "2\n");
+    }
+
+    #[test]
+    fn what_differs_is_renewed_though_a_copy_links_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |p: &str| dir.path().join(p);
+        for (file, content) in [
+            ("p/same.c", "1"),
+            ("p/other.c", "1"),
+            ("t/other.c", "2"),
+            ("t/new.c", "2"),
+        ] {
+            fs::create_dir_all(at(file).parent().unwrap()).unwrap();
+            fs::write(at(file), content).unwrap();
+        }
+        fs::hard_link(at("p/same.c"), at("t/same.c")).unwrap();
+        fs::hard_link(at("t/other.c"), at("copy.c")).unwrap();
+        fs::write(at("t").join(DIFFERS), "gone.c\nnew.c\nother.c\nsame.c\n").unwrap();
+        let old = SystemTime::UNIX_EPOCH;
+        let files = ["t/new.c", "t/other.c", "t/same.c"].map(at);
+        for file in &files {
+            let file = fs::File::options().append(true).open(file).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        renew(&at("t"), &at("p")).unwrap();
+        let renewed = files.map(|file| fs::metadata(file).unwrap().modified().unwrap() > old);
+        assert_eq!(renewed, [true, true, false]);
     }
 
     #[test]
