@@ -305,17 +305,24 @@ static void check_vcpu_msrs(struct run *r)
 	xfd_vcpu_check_msrs(r->vcpu, xfd_state_xfd(r->c->state), xfd_state_xfd_err(r->c->state));
 }
 
-static void fpu_swap_at_sync(struct run *r, u64 round)
+/* Exits to userspace, which are no UCALLs. */
+static void swap_registers(struct run *r, int times)
 {
-	long before = xfd_fpu_user_count("uses");
 	int i;
 
-	for (i = 0; i < SWAPS; i++) {
+	for (i = 0; i < times; i++) {
 		TEST_ASSERT(!__vcpu_run(r->vcpu), "KVM_RUN failed, errno = %d", errno);
 		TEST_ASSERT_KVM_EXIT_REASON(r->vcpu, KVM_EXIT_IO);
 		TEST_ASSERT_EQ(r->vcpu->run->io.port, SWAP_PORT);
 		check_vcpu_msrs(r);
 	}
+}
+
+static void fpu_swap_at_sync(struct run *r, u64 round)
+{
+	long before = xfd_fpu_user_count("uses");
+
+	swap_registers(r, SWAPS);
 	if (!xfd_preempt_rt())
 		TEST_ASSERT(xfd_fpu_user_count("uses") > before, "there were no interrupts");
 	TEST_ASSERT(xfd_fpu_user_count("refused"), "none came where it would do harm");
@@ -328,14 +335,8 @@ static void fpu_swap_at_sync(struct run *r, u64 round)
 static void fpu_rdmsr_at_sync(struct run *r, u64 round)
 {
 	long before = xfd_fpu_user_count("reads");
-	int i;
 
-	for (i = 0; i < EXITS; i++) {
-		TEST_ASSERT(!__vcpu_run(r->vcpu), "KVM_RUN failed, errno = %d", errno);
-		TEST_ASSERT_KVM_EXIT_REASON(r->vcpu, KVM_EXIT_IO);
-		TEST_ASSERT_EQ(r->vcpu->run->io.port, SWAP_PORT);
-		check_vcpu_msrs(r);
-	}
+	swap_registers(r, EXITS);
 	ksft_print_msg("%ld reads; in all %ld refused, %ld used, %ld late\n",
 		       xfd_fpu_user_count("reads") - before, xfd_fpu_user_count("refused"),
 		       xfd_fpu_user_count("uses"), xfd_fpu_user_count("late"));
