@@ -5,6 +5,7 @@
  *
  *	xfd_measure states [--exits=N]
  *	xfd_measure older COMMAND [--exits=N]
+ *	xfd_measure nested
  *	xfd_measure vcpus
  *	xfd_measure loss [--exits=N]
  *
@@ -60,6 +61,17 @@
  * older: exits by VMCALL, as in states, of VMs that are older than COMMAND,
  * which runs before their vCPUs do and loads a module, say.
  *
+ * nested: the guest is a hypervisor (L1) that has armed XFD and passes both MSRs
+ * through to a guest of its own (L2), which has #NM for itself.  L2, armed,
+ *	write_xfd	writes 0 to XFD, or the value that arms it: instructions are
+ *			the mean of the two
+ *	nm		meets a #NM, as in nm
+ *	exit_l0		reads IA32_MISC_ENABLE, which L0 alone intercepts and emulates
+ *	exit_l1		executes VMCALL, upon which L1 reads why L2 has exited,
+ *			skips the VMCALL and resumes L2
+ * and is never dormant.  exits are VM-exits to L0 of either level, and as the
+ * accesses a total over all times.  exit_l1 contains what L1 executes.
+ *
  * vcpus: exits by VMCALL of 1 to 64 vCPUs of one VM, armed.  Each has a thread,
  * all on one CPU, which gives it up after each KVM_RUN, so that no two KVM_RUNs
  * in a row are the same vCPU's.  The threads are real-time ones, so that
@@ -76,6 +88,8 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+
+#include "vmx.h"
 
 #include "lib/xfd.h"
 
@@ -111,6 +125,10 @@ static const char * const state_names[] = {
 enum action { VMCALL, USERSPACE, SWITCH_PLAIN, SWITCH_AMX, NR_ACTIONS };
 
 static const char * const action_names[] = { "exit", "userspace", "switch_plain", "switch_amx" };
+
+enum l2_action { WRITE_XFD, NM, EXIT_L0, EXIT_L1, NR_L2_ACTIONS };
+
+static const char * const l2_action_names[] = { "write_xfd", "nm", "exit_l0", "exit_l1" };
 
 /* In guest memory; the host sees it by way of xfd_guest_ptr(). */
 static struct control {
@@ -329,6 +347,126 @@ static void guest_nm(void)
 			samples[i % MAX_EXITS] = guest_nm_tsc();
 		GUEST_SYNC(0);
 	}
+}
+
+static u32 l2_write_xfd_tsc(u32 value)
+{
+	u32 before, after;
+
+	asm volatile(ASM_RDTSC_BEFORE
+		     "mov %[msr], %%ecx\n\t"
+		     "mov %[value], %%eax\n\t"
+		     "xor %%edx, %%edx\n\t"
+		     "wrmsr\n\t"
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
+		     : [msr]"i"(MSR_IA32_XFD), [value]"S"(value)
+		     : "rcx", "rdx", "memory", "cc");
+	return after - before;
+}
+
+/* Never passed through by L0; L1's bitmap does not intercept it. */
+static u32 l2_exit_l0_tsc(void)
+{
+	u32 before, after;
+
+	asm volatile(ASM_RDTSC_BEFORE
+		     "mov %[msr], %%ecx\n\t"
+		     "rdmsr\n\t"
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
+		     : [msr]"i"(MSR_IA32_MISC_ENABLE)
+		     : "rcx", "rdx", "memory");
+	return after - before;
+}
+
+/* L1, guest_l1(), leaves RAX, RCX and RDX changed. */
+static u32 l2_exit_l1_tsc(void)
+{
+	u32 before, after;
+
+	asm volatile(ASM_RDTSC_BEFORE
+		     "vmcall\n\t"
+		     "rdtsc"
+		     : "=a"(after), [before]"=&D"(before)
+		     :
+		     : "rcx", "rdx", "memory", "cc");
+	return after - before;
+}
+
+static u32 l2_act_tsc(enum l2_action action)
+{
+	u32 tsc;
+
+	switch (action) {
+	case WRITE_XFD:
+		tsc = l2_write_xfd_tsc(0);
+		tsc += l2_write_xfd_tsc(XFD_TILEDATA);
+		return tsc / 2;
+	case NM:
+		return guest_nm_tsc();
+	case EXIT_L0:
+		return l2_exit_l0_tsc();
+	default:
+		return l2_exit_l1_tsc();
+	}
+}
+
+static void guest_l2(void)
+{
+	struct control *c = &control;
+	u64 i;
+	u32 tsc;
+
+	for (;;) {
+		for (i = 0; i < c->warm_up + c->nr; i++) {
+			tsc = l2_act_tsc(c->action);
+			if (i >= c->warm_up)
+				samples[i - c->warm_up] = tsc;
+		}
+		GUEST_SYNC(guest_in(ARMED) ? 0 : ASTRAY);
+	}
+}
+
+/*
+ * Arms XFD, and runs L2, for which it skips one VMCALL after the other.  In
+ * assembly, as it is part of what an exit to L1 costs.  #UD, which the library
+ * reports, if L2 exits for another reason or cannot be entered.
+ */
+static void guest_l1(struct vmx_pages *vmx)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	GUEST_ASSERT(load_vmcs(vmx));
+	prepare_vmcs(vmx, guest_l2);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL,
+		vmreadz(CPU_BASED_VM_EXEC_CONTROL) | CPU_BASED_USE_MSR_BITMAPS);
+
+	xfd_ldtilecfg(&tiles.cfg);
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	asm volatile("vmwrite %%rsp, %[host_rsp]\n\t"
+		     "lea 1f(%%rip), %%rax\n\t"
+		     "vmwrite %%rax, %[host_rip]\n\t"
+		     "vmlaunch\n\t"
+		     "ud2\n"
+		     "1:\n\t"
+		     "mov %[exit_reason], %%ecx\n\t"
+		     "vmread %%rcx, %%rax\n\t"
+		     "cmp %[vmcall], %%eax\n\t"
+		     "jne 2f\n\t"
+		     "mov %[exit_len], %%ecx\n\t"
+		     "vmread %%rcx, %%rdx\n\t"
+		     "mov %[guest_rip], %%ecx\n\t"
+		     "vmread %%rcx, %%rax\n\t"
+		     "add %%rdx, %%rax\n\t"
+		     "vmwrite %%rax, %%rcx\n\t"
+		     "vmresume\n"
+		     "2:\n\t"
+		     "ud2"
+		     :
+		     : [host_rsp]"r"((u64)HOST_RSP), [host_rip]"r"((u64)HOST_RIP),
+		       [exit_reason]"i"(VM_EXIT_REASON), [vmcall]"i"(EXIT_REASON_VMCALL),
+		       [exit_len]"i"(VM_EXIT_INSTRUCTION_LEN), [guest_rip]"i"(GUEST_RIP)
+		     : "rax", "rcx", "rdx", "memory", "cc");
 }
 
 /*
@@ -816,6 +954,93 @@ static void measure_older(char *argv[])
 		kvm_vm_free(vcpus[s]->vm);
 }
 
+/* What @times actions of L2 cost. */
+struct l2_cost {
+	s64 times, exits;
+	struct xfd_accesses accesses;
+	u32 instructions;
+};
+
+/* Traced: accesses and exits of NR_COUNTED actions, while no interrupt exits. */
+static void count_l2(struct kvm_vcpu *vcpu, enum l2_action action, int cpu, struct l2_cost *cost)
+{
+	struct control *guest = xfd_guest_ptr(vcpu->vm, control);
+	struct counts base, full;
+	bool good = false;
+	int try;
+
+	guest->action = action;
+	guest->warm_up = 4;
+
+	/* The first round pays for page faults, of the samples, too. */
+	guest->nr = NR_COUNTED;
+	run_round(vcpu);
+
+	for (try = 0; !good && try < MAX_TRIES; try++) {
+		good = run_counted(vcpu, cpu, 0, &base) != ASTRAY && !base.irqs;
+		good &= run_counted(vcpu, cpu, NR_COUNTED, &full) != ASTRAY && !full.irqs;
+		subtract(&full, &base);
+		good &= !full.switches;
+	}
+	TEST_ASSERT(good, "L2, %s: no undisturbed run in %d tries", l2_action_names[action],
+		    MAX_TRIES);
+
+	cost->times = NR_COUNTED * (action == WRITE_XFD ? 2 : 1);
+	cost->exits = full.exits;
+	cost->accesses = full.accesses;
+}
+
+/* Untraced: instructions of one. */
+static void time_l2(struct kvm_vcpu *vcpu, enum l2_action action, struct l2_cost *cost)
+{
+	struct control *guest = xfd_guest_ptr(vcpu->vm, control);
+
+	guest->action = action;
+	guest->warm_up = 4;
+	guest->nr = NR_TIMED;
+	TEST_ASSERT(run_round(vcpu) != ASTRAY, "L2, %s: it did not stay armed, untraced",
+		    l2_action_names[action]);
+	cost->instructions = median(xfd_guest_ptr(vcpu->vm, samples), NR_TIMED);
+}
+
+static void measure_nested(char *argv[])
+{
+	struct l2_cost costs[NR_L2_ACTIONS];
+	struct kvm_vcpu *vcpu;
+	int cpu = xfd_cpu(0);
+	enum l2_action a;
+	struct kvm_vm *vm;
+	gva_t vmx;
+
+	TEST_ASSERT(kvm_cpu_has(X86_FEATURE_VMX),
+		    "KVM does not show VMX to guests (kvm_intel.nested=0?)");
+	pin_self_to_cpu(cpu);
+	vm = vm_create_with_one_vcpu(&vcpu, guest_l1);
+	vcpu_alloc_vmx(vm, &vmx);
+	vcpu_args_set(vcpu, 1, vmx);
+	set_guest_nm_handler(vm);
+	xfd_tiles_fill(xfd_guest_ptr(vm, tiles), 1);
+
+	xfd_trace_setup((NR_COUNTED + WARM_UP) * 64);
+	xfd_trace_enable(true);
+	for (a = 0; a < NR_L2_ACTIONS; a++)
+		count_l2(vcpu, a, cpu, &costs[a]);
+	xfd_trace_enable(false);
+	xfd_trace_remove();
+
+	fprintf(json, "{\"nested\":{");
+	for (a = 0; a < NR_L2_ACTIONS; a++) {
+		time_l2(vcpu, a, &costs[a]);
+		fprintf(json, "%s\"%s\":{\"times\":%ld,", a ? "," : "", l2_action_names[a],
+			costs[a].times);
+		print_accesses(&costs[a].accesses);
+		fprintf(json, ",\"exits\":%ld,\"instructions\":%u}", costs[a].exits,
+			costs[a].instructions);
+	}
+	fprintf(json, "}}");
+	kvm_vm_free(vm);
+}
+
 /* A vCPU's thread. */
 struct runner {
 	struct kvm_vcpu *vcpu;
@@ -1088,6 +1313,7 @@ static const struct {
 } whats[] = {
 	{ "states", measure_states },
 	{ "older", measure_older, 1 },
+	{ "nested", measure_nested },
 	{ "vcpus", measure_vcpus },
 	{ "loss", measure_loss },
 };
@@ -1099,7 +1325,7 @@ static struct xfd_option options[] = {
 
 static __noreturn void usage(const char *name)
 {
-	fprintf(stderr, "Usage: %s states|vcpus|loss|older COMMAND [OPTION]\n", name);
+	fprintf(stderr, "Usage: %s states|nested|vcpus|loss|older COMMAND [OPTION]\n", name);
 	xfd_options_print(options);
 	exit(KSFT_FAIL);
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use crate::base::failure::Failure;
-use crate::measure::report::{is_strategy, Strategies, LOSSES, STATES, VCPUS};
+use crate::measure::report::{is_strategy, Strategies, LOSSES, NESTED, STATES, VCPUS};
 
 /// By label, before they are known to be whole.
 #[derive(Default)]
@@ -84,6 +84,7 @@ fn gaps(figures: &Value, has_module: bool) -> Vec<String> {
         &ACCESSES,
     ]
     .concat();
+    let nested = [&["times", "exits", "instructions"][..], &ACCESSES].concat();
     let mut by_state = vec!["exit", "userspace", "switch_plain", "switch_amx"];
     let mut bytes = vec!["kvm_vcpu", "task_struct"];
     if has_module {
@@ -92,12 +93,13 @@ fn gaps(figures: &Value, has_module: bool) -> Vec<String> {
     }
     let vcpus = VCPUS.map(|n| n.to_string());
     let vcpus = vcpus.each_ref().map(String::as_str);
-    let wanted: [&[&[&str]]; 6] = [
+    let wanted: [&[&[&str]]; 7] = [
         &[&by_state, &STATES, &cost],
         &[&["vcpus"], &vcpus, &many],
         &[&["list_entries"], &STATES],
         &[&["bytes_lost"], &LOSSES],
         &[&["nm"], &["exits", "instructions"]],
+        &[&["nested"], &NESTED, &nested],
         &[&["bytes_per_vcpu"], &bytes],
     ];
     let paths = wanted.iter().flat_map(|steps| {
@@ -156,6 +158,16 @@ pub mod tests {
         format!("#XFD {line}")
     }
 
+    /// What an L2 costs, given the exits and the instructions of its write of XFD.
+    fn nested(exits: u64, instructions: u64) -> String {
+        let line = json!({ "nested": by(&NESTED, |i| json!({
+            "times": 32, "rdmsr_xfd": 32, "wrmsr_xfd": 0, "rdmsr_xfd_err": 0, "wrmsr_xfd_err": 0,
+            "exits": if NESTED[i] == "write_xfd" { exits } else { 32 },
+            "instructions": if NESTED[i] == "write_xfd" { instructions } else { 1400 },
+        })) });
+        format!("#XFD {line}")
+    }
+
     fn vcpus() -> String {
         let line = json!({ "vcpus": by(&VCPUS, |_| json!({
             "times": 512, "rdmsr_xfd": 0, "wrmsr_xfd": 0, "rdmsr_xfd_err": 0, "wrmsr_xfd_err": 0,
@@ -190,6 +202,10 @@ pub mod tests {
             let mut line = |line: &str| all.line(Some(label), line).unwrap();
             line("TAP version 13");
             line(&states(rdmsr, instructions));
+            line(&match is_strategy(label) {
+                true => nested(0, 6),
+                false => nested(32, 1522),
+            });
             line(&vcpus());
             line("#XFD {\"bytes_per_vcpu\":{\"kvm_vcpu\":9024,\"task_struct\":5440}}");
             line(&loss(dormant));
@@ -235,6 +251,8 @@ pub mod tests {
         assert_eq!(strategies["xinuse"]["bytes_lost"]["dormant_userspace"], 0);
         assert_eq!(strategies["lazy"]["vcpus"]["64"]["instructions_max"], 1121);
         assert_eq!(strategies["lazy"]["bytes_per_vcpu"]["module"], 32);
+        assert_eq!(strategies["lazy"]["nested"]["write_xfd"]["exits"], 0);
+        assert_eq!(strategies["stock"]["nested"]["write_xfd"]["rdmsr_xfd"], 32);
         assert_eq!(strategies["stock"].get("older"), None);
         assert_eq!(json["goals"][0]["met"], true);
         let first = strategies.as_object().unwrap().keys().next();
@@ -254,6 +272,7 @@ pub mod tests {
         let error = all.figures(&names).unwrap_err().to_string();
         assert!(error.contains("autoload: exit.armed.rdmsr_xfd"));
         assert!(error.contains("autoload: older.never.times"));
+        assert!(error.contains("autoload: nested.exit_l1.exits"));
         assert!(error.contains("autoload: vcpus.16.wrmsr_xfd_err"));
         assert!(error.contains("autoload: bytes_per_vcpu.module"));
         assert!(error.contains("eager: exit.live.times is 0"));

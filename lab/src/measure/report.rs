@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// As in selftests/xfd_measure.c, which says what all the figures mean.
 pub const STATES: [&str; 6] = ["never", "armed", "live", "dormant", "pending", "no_amx"];
+/// What an L2 does.
+pub const NESTED: [&str; 4] = ["write_xfd", "nm", "exit_l0", "exit_l1"];
 pub const VCPUS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 pub const LOSSES: [&str; 8] = [
     "live_in_kernel",
@@ -65,6 +67,8 @@ pub struct Figures {
     pub older: Option<States>,
     pub list_entries: BTreeMap<String, u64>,
     pub nm: Nm,
+    /// By what the L2 of an armed guest does.
+    pub nested: BTreeMap<String, Nested>,
     pub vcpus: BTreeMap<u32, Vcpus>,
     pub bytes_per_vcpu: Bytes,
     pub bytes_lost: BTreeMap<String, u64>,
@@ -105,6 +109,16 @@ pub struct Nm {
     pub instructions: u64,
 }
 
+/// Of `times` events of an L2: accesses and exits to L0, and instructions of one in an untraced pass.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Nested {
+    pub times: u64,
+    #[serde(flatten)]
+    pub msr: Accesses,
+    pub exits: u64,
+    pub instructions: u64,
+}
+
 /// Memory: slab objects, and what the module says.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Bytes {
@@ -129,6 +143,18 @@ impl Cost {
     /// WRMSR of both MSRs, each time.
     pub fn wrmsr(&self) -> f64 {
         (self.msr.wrmsr_xfd + self.msr.wrmsr_xfd_err) as f64 / self.times as f64
+    }
+}
+
+impl Nested {
+    /// RDMSR and WRMSR of both MSRs, each time.
+    pub fn accesses(&self) -> f64 {
+        self.msr.sum() as f64 / self.times as f64
+    }
+
+    /// VM-exits to L0, each time.
+    pub fn exits(&self) -> f64 {
+        self.exits as f64 / self.times as f64
     }
 }
 

@@ -59,7 +59,8 @@ impl Part {
     fn measure(self) -> &'static str {
         match self {
             Part::States => {
-                "xfd_measure states || exit 1\nxfd_measure vcpus || exit 1\nslab_bytes\n"
+                "xfd_measure states || exit 1\nxfd_measure nested || exit 1\n\
+                 xfd_measure vcpus || exit 1\nslab_bytes\n"
             }
             Part::Loss => "xfd_measure loss || exit 1\n",
         }
@@ -319,6 +320,7 @@ mod tests {
         assert!(at("lab_label lazy") < older && older < at("\nmodule_bytes\n"));
         assert_eq!(text.matches("lab_load").count(), 1);
         assert_eq!(text.matches("xfd_measure states || exit 1").count(), 2);
+        assert_eq!(text.matches("xfd_measure nested || exit 1").count(), 2);
         assert_eq!(text.matches("xfd_measure vcpus || exit 1").count(), 2);
     }
 }

@@ -5,7 +5,9 @@ use std::fmt;
 
 use comfy_table::{presets, CellAlignment};
 
-use crate::measure::report::{Cost, Figures, Report, States, LOSSES, STATES, VCPUS};
+use crate::measure::report::{
+    Cost, Figures, Nested, Report, States, LOSSES, NESTED, STATES, VCPUS,
+};
 
 /// Rows under the names of the strategies; a row without cells is a section's title.
 struct Table<'a> {
@@ -72,8 +74,9 @@ impl fmt::Display for Table<'_> {
 /// All tables, one below the other.
 pub fn tables(report: &Report) -> String {
     format!(
-        "{}\n{}\n{}",
+        "{}\n{}\n{}\n{}",
         per_exit(report),
+        nested(report),
         slow_path(report),
         growth(report)
     )
@@ -104,6 +107,26 @@ fn per_exit(report: &Report) -> Table<'_> {
     for loss in LOSSES {
         let name = loss.replacen('_', ", ", 1).replace('_', "-");
         table.row(&name, |f| f.bytes_lost[loss].to_string());
+    }
+    table
+}
+
+/// What an L2 of an armed guest costs.
+fn nested(report: &Report) -> Table<'_> {
+    let mut table = Table::new(report);
+    type Of = fn(&Nested) -> String;
+    let figures: [(&str, Of); 3] = [
+        ("MSR accesses (XFD, XFD_ERR)", |n| {
+            format!("{:.2}", n.accesses())
+        }),
+        ("exits to L0", |n| format!("{:.2}", n.exits())),
+        ("instructions", |n| n.instructions.to_string()),
+    ];
+    for (title, of) in figures {
+        table.section(&format!("an L2 of an armed guest: {title}"));
+        for what in NESTED {
+            table.row(done_by_l2(what), |f| of(&f.nested[what]));
+        }
     }
     table
 }
@@ -180,6 +203,16 @@ fn or_none(figure: Option<impl fmt::Display>) -> String {
     figure.map_or("-".into(), |figure| figure.to_string())
 }
 
+/// What an L2 does, as the tables have it.
+fn done_by_l2(what: &str) -> &'static str {
+    match what {
+        "write_xfd" => "write of XFD",
+        "nm" => "#NM",
+        "exit_l0" => "exit L0 handles",
+        _ => "exit to L1, back",
+    }
+}
+
 /// A state as the tables have it.
 fn shown(state: &str) -> String {
     state.replace("no_amx", "no AMX")
@@ -212,6 +245,16 @@ mod tests {
             ),
             ("VMs older", "live", "- - - 1.00 1142 1.00 1142 1.00 1142"),
             ("bytes of memory", "module", "- - - 32 32 32"),
+            (
+                "an L2 of an armed guest: exits",
+                "write of XFD",
+                "1.00 1.00 1.00 0.00 0.00 0.00",
+            ),
+            (
+                "an L2 of an armed guest: instructions",
+                "exit to L1, back",
+                "1400 1400 1400 1400 1400 1400",
+            ),
             (
                 "bytes of tile",
                 "dormant, userspace",
