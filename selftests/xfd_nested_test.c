@@ -15,6 +15,8 @@
  *			hands it on or disarms XFD and runs L2 again
  *	msr_bitmap	L2 reads and writes both MSRs, with each intercepted by L1 or not
  *	no_msr_bitmap	all are
+ *	first_msr_bitmap the same while L2 is the first to write XFD, upon which L0 no
+ *			longer intercepts what L1 does
  *	msr_lists	VM-entry MSR-load, VM-exit MSR-store and MSR-load lists
  *	bad_msr_list	a VM-entry MSR-load list that fails after the first entry
  * and "first_write.by_<whom>.<msr>": the vCPU's first value other than 0 in either
@@ -363,7 +365,7 @@ static void l1_nm(struct vmx_pages *vmx)
 }
 
 /*
- * msr_bitmap, no_msr_bitmap
+ * msr_bitmap, no_msr_bitmap, first_msr_bitmap
  */
 static void l2_msrs(void)
 {
@@ -465,6 +467,45 @@ static void l1_no_msr_bitmap(struct vmx_pages *vmx)
 	start_l1(vmx, l2_msrs, false);
 	enter_state(XFD_DORMANT);
 	check_l2_msrs_all_values(0xf);
+	GUEST_DONE();
+}
+
+/* Other than l2_msrs(), it reads when it has written. */
+static void l2_write_and_read(void)
+{
+	int i;
+
+	for (;;) {
+		for (i = 0; i < ARRAY_SIZE(msrs); i++)
+			wrmsr(msrs[i], control.write.msr[i]);
+		for (i = 0; i < ARRAY_SIZE(msrs); i++)
+			control.read.msr[i] = rdmsr(msrs[i]);
+		vmcall();
+	}
+}
+
+static void l1_first_msr_bitmap(struct vmx_pages *vmx)
+{
+	int i, round;
+
+	start_l1(vmx, l2_write_and_read, true);
+	set_msr_bitmap(vmx, 0x3);
+	control.write = values(XFD_TILEDATA, 0);
+	/* L2's first write of XFD, and the rounds when vmcs02 has L0's new bitmap. */
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < ARRAY_SIZE(msrs); i++) {
+			run_l2(EXIT_REASON_MSR_READ);
+			GUEST_ASSERT_EQ((u32)guest_regs.rcx, msrs[i]);
+			guest_regs.rax = (u32)L1_SAYS;
+			guest_regs.rdx = L1_SAYS >> 32;
+			skip_l2_instruction();
+			meet(control.write);
+		}
+		run_l2_to_vmcall();
+		for (i = 0; i < ARRAY_SIZE(msrs); i++)
+			GUEST_ASSERT_EQ(control.read.msr[i], L1_SAYS);
+		check_values(control.write);
+	}
 	GUEST_DONE();
 }
 
@@ -786,6 +827,11 @@ TEST_F_TIMEOUT(nested, msr_bitmap, TIMEOUT)
 TEST_F_TIMEOUT(nested, no_msr_bitmap, TIMEOUT)
 {
 	run(&self->m, l1_no_msr_bitmap);
+}
+
+TEST_F_TIMEOUT(nested, first_msr_bitmap, TIMEOUT)
+{
+	run(&self->m, l1_first_msr_bitmap);
 }
 
 TEST_F_TIMEOUT(nested, msr_lists, TIMEOUT)
