@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which accesses of IA32_XFD and IA32_XFD_ERR KVM makes for a vCPU that no module
- * serves, one by one: on a stock kernel, on a patched one without the module, and
- * for a VM that is older than the module, while that is loaded and when it is gone
- * again, they are the same, with the same values and between the same VM-exits and
- * VM-entries.
+ * Which accesses of IA32_XFD and IA32_XFD_ERR are made for a vCPU, one by one.  If
+ * no module serves it, they are the same on a stock kernel, on a patched one without
+ * the module, and for a VM that is older than the module, while that is loaded and
+ * when it is gone again, with the same values and between the same VM-exits and
+ * VM-entries.  If it is attached, they are what its strategy promises.
  *
- * What is expected was read off Linux 7.3.4 and is written down below.  With
- * --minimal it is what patches/minimal makes of it: XFD is read when the guest's
- * registers are saved, which is once for each KVM_RUN and switch to another task,
- * and after an exit for #NM.  Tests:
+ * What is expected of KVM was read off Linux 7.3.4, and of a strategy off what its
+ * file in rust/strategy says; both are written down below.  With --minimal it is
+ * what patches/minimal makes of KVM's: XFD is read when the guest's registers are
+ * saved, which is once for each KVM_RUN and switch to another task, and after an
+ * exit for #NM.  Tests:
  *
  *	alone.<name>.traced		the kernel that this runs on
  *
  * and with --module also
  *
  *	older.<name>.<strategy>		the VM is older than the module
- *	attached.<name>.<strategy>	the VM is attached, and its guest one whose VMs
- *					are all treated alike: it has never set either
- *					MSR, or has no XFD
+ *	attached.<name>.<strategy>	the VM is attached
  */
 #include <errno.h>
 
@@ -142,6 +141,16 @@ static void guest_spinning(void)
 	}
 }
 
+/* XFD is as it was at reset, and so no #NM is pending. */
+static void guest_unarmed_xfd_err(void)
+{
+	for (;;) {
+		GUEST_SYNC(0);
+		GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0);
+		wrmsr(MSR_IA32_XFD_ERR, 0);
+	}
+}
+
 static void guest_without_xfd(void)
 {
 	u64 value;
@@ -206,12 +215,25 @@ static void run_preempted(struct kvm_vcpu *vcpu)
  */
 #define XFD_SET		"40000"
 
+/* A save of what the guest has in XFD, and no #NM pending. */
+#define SAVE_0		"R4:0 R5:0"
+#define SAVE_SET	"R4:" XFD_SET " R5:0"
+
+/* Who makes the accesses. */
+enum maker { STOCK, MINIMAL, LAZY, XINUSE, EAGER, AUTOLOAD, NR_MAKERS };
+
+static const char * const strategies[NR_MAKERS] = {
+	[LAZY] = "lazy",
+	[XINUSE] = "xinuse",
+	[EAGER] = "eager",
+	[AUTOLOAD] = "autoload",
+};
+
 struct scenario {
 	void (*guest)(void);
 	void (*run)(struct kvm_vcpu *vcpu);
-	const char *want;
-	/* With --minimal. */
-	const char *minimal;
+	/* A strategy that is not there is like stock. */
+	const char *want[NR_MAKERS];
 	bool without_xfd;
 	/* The VMM uses tiles itself. */
 	bool host_amx;
@@ -222,16 +244,23 @@ struct scenario {
 static const struct scenario never = {
 	.guest = guest_vmcalls,
 	.run = run_once,
-	.want = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
-	.minimal = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[STOCK] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
+	.want[MINIMAL] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
 };
 
 static const struct scenario never_host_amx = {
 	.guest = guest_vmcalls,
 	.run = run_once,
 	.host_amx = true,
-	.want = "> <VMCALL > <VMCALL > <IO_INSTRUCTION",
-	.minimal = "> <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0",
+	.want[STOCK] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION",
+	.want[MINIMAL] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0",
+};
+
+static const struct scenario unarmed_xfd_err = {
+	.guest = guest_unarmed_xfd_err,
+	.run = run_once,
+	.want[STOCK] = "W4:0 > <MSR_WRITE > <IO_INSTRUCTION W4:" XFD_SET,
+	.want[MINIMAL] = "W4:0 > <MSR_WRITE > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
 };
 
 #define WITHOUT_XFD \
@@ -242,101 +271,179 @@ static const struct scenario without_xfd = {
 	.run = run_once,
 	.without_xfd = true,
 	.host_amx = true,
-	.want = WITHOUT_XFD,
+	.want[STOCK] = WITHOUT_XFD,
 	/* It has been given tiles, though. */
-	.minimal = WITHOUT_XFD " R4:0",
+	.want[MINIMAL] = WITHOUT_XFD " R4:0",
 };
 
 static const struct scenario arming = {
 	.guest = guest_arming,
 	.run = run_once,
-	.want = "W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET " > <VMCALL R4:0 > <VMCALL R4:" XFD_SET
+	.want[STOCK] =
+		"W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET " > <VMCALL R4:0 > <VMCALL R4:" XFD_SET
 		" > <IO_INSTRUCTION R4:" XFD_SET,
-	.minimal = "W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET
-		   " > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[MINIMAL] =
+		"W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET
+		" > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[LAZY] =
+		"W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET
+		" > <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_SET,
+	.want[XINUSE] =
+		"W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET
+		" > <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_SET,
+	.want[EAGER] =
+		"W4:0 > <VMCALL > <MSR_WRITE W4:" XFD_SET " > <VMCALL " SAVE_0
+		" > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET " > <IO_INSTRUCTION " SAVE_SET
+		" W4:0 W4:" XFD_SET,
+	.want[AUTOLOAD] =
+		"W4:0 > <VMCALL > <MSR_WRITE > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
 static const struct scenario armed = {
 	.guest = guest_armed,
 	.run = run_once,
-	.want = "> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET
-		" > <IO_INSTRUCTION R4:" XFD_SET,
-	.minimal = "> <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[STOCK] =
+		"> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET " > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[MINIMAL] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[LAZY] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_SET,
+	.want[XINUSE] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_SET,
+	.want[EAGER] =
+		"W4:0 W4:" XFD_SET " > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET
+		" > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET " > <IO_INSTRUCTION " SAVE_SET
+		" W4:0 W4:" XFD_SET,
+	.want[AUTOLOAD] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
 static const struct scenario live = {
 	.guest = guest_live,
 	.run = run_once,
-	.want = "W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
-	.minimal = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[STOCK] = "W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[MINIMAL] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[LAZY] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_0 " W4:" XFD_SET,
+	.want[XINUSE] =
+		"W4:0 > <VMCALL " SAVE_0 " > <VMCALL " SAVE_0 " > <IO_INSTRUCTION " SAVE_0
+		" W4:" XFD_SET,
+	.want[EAGER] =
+		"W4:0 > <VMCALL " SAVE_0 " > <VMCALL " SAVE_0 " > <IO_INSTRUCTION " SAVE_0
+		" W4:" XFD_SET,
+	.want[AUTOLOAD] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
 static const struct scenario live_userspace = {
 	.guest = guest_live,
 	.run = run_twice,
-	.want = "W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET
+	.want[STOCK] =
+		"W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET
 		" W4:0 > <VMCALL R4:0 > <VMCALL R4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
-	.minimal = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET
-		   " W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[MINIMAL] =
+		"W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET
+		" W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[LAZY] =
+		"W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_0 " W4:" XFD_SET
+		" W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_0 " W4:" XFD_SET,
+	.want[XINUSE] =
+		"W4:0 > <VMCALL " SAVE_0 " > <VMCALL " SAVE_0 " > <IO_INSTRUCTION " SAVE_0
+		" W4:" XFD_SET " W4:0 > <VMCALL " SAVE_0 " > <VMCALL " SAVE_0
+		" > <IO_INSTRUCTION " SAVE_0 " W4:" XFD_SET,
+	.want[EAGER] =
+		"W4:0 > <VMCALL " SAVE_0 " > <VMCALL " SAVE_0 " > <IO_INSTRUCTION " SAVE_0
+		" W4:" XFD_SET " W4:0 > <VMCALL " SAVE_0 " > <VMCALL " SAVE_0
+		" > <IO_INSTRUCTION " SAVE_0 " W4:" XFD_SET,
+	.want[AUTOLOAD] =
+		"W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET
+		" W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
 static const struct scenario live_interrupted = {
 	.guest = guest_live,
 	.run = run_interrupted,
-	.want = "W4:0 W4:" XFD_SET,
-	.minimal = "W4:0 R4:0 W4:" XFD_SET,
+	.want[STOCK] = "W4:0 W4:" XFD_SET,
+	.want[MINIMAL] = "W4:0 R4:0 W4:" XFD_SET,
 };
 
 static const struct scenario live_preempted = {
 	.guest = guest_spinning,
 	.run = run_preempted,
 	.preempted = true,
-	.want = "W4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
-	.minimal = "W4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[STOCK] = "W4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
+	.want[MINIMAL] = "W4:0 > <IO_INSTRUCTION R4:0 W4:" XFD_SET,
 };
 
 static const struct scenario live_ioctls = {
 	.guest = guest_live,
 	.run = run_ioctls,
-	.want = "",
-	.minimal = "",
+	.want[STOCK] = "",
+	.want[MINIMAL] = "",
 };
 
 static const struct scenario dormant = {
 	.guest = guest_dormant,
 	.run = run_once,
-	.want = "> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET
-		" > <IO_INSTRUCTION R4:" XFD_SET,
-	.minimal = "> <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[STOCK] =
+		"> <VMCALL R4:" XFD_SET " > <VMCALL R4:" XFD_SET " > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[MINIMAL] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[LAZY] =
+		"W4:0 W4:" XFD_SET " > <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_SET
+		" W4:0 W4:" XFD_SET,
+	.want[XINUSE] =
+		"W4:0 W4:" XFD_SET " > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET
+		" > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET " > <IO_INSTRUCTION " SAVE_SET
+		" W4:0 W4:" XFD_SET,
+	.want[EAGER] =
+		"W4:0 W4:" XFD_SET " > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET
+		" > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET " > <IO_INSTRUCTION " SAVE_SET
+		" W4:0 W4:" XFD_SET,
+	.want[AUTOLOAD] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
 static const struct scenario pending = {
 	.guest = guest_pending,
 	.run = run_once,
-	.want = "W5:" XFD_SET " > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
-		" > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
-		" > <IO_INSTRUCTION R4:" XFD_SET " W5:0",
-	.minimal = "W5:" XFD_SET " > <VMCALL W5:0 W5:" XFD_SET " > <VMCALL W5:0 W5:" XFD_SET
-		   " > <IO_INSTRUCTION W5:0 R4:" XFD_SET,
+	.want[STOCK] =
+		"W5:" XFD_SET " > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET " > <VMCALL R4:" XFD_SET
+		" W5:0 W5:" XFD_SET " > <IO_INSTRUCTION R4:" XFD_SET " W5:0",
+	.want[MINIMAL] =
+		"W5:" XFD_SET " > <VMCALL W5:0 W5:" XFD_SET " > <VMCALL W5:0 W5:" XFD_SET
+		" > <IO_INSTRUCTION W5:0 R4:" XFD_SET,
+	.want[LAZY] =
+		"W5:" XFD_SET " > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET " R5:" XFD_SET
+		" W5:0",
+	.want[XINUSE] =
+		"W5:" XFD_SET " > <VMCALL > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET " R5:" XFD_SET
+		" W5:0",
+	.want[EAGER] =
+		"W4:0 W4:" XFD_SET " W5:" XFD_SET " > <VMCALL R4:" XFD_SET " R5:" XFD_SET
+		" W5:0 W4:0 W4:" XFD_SET " W5:" XFD_SET " > <VMCALL R4:" XFD_SET " R5:" XFD_SET
+		" W5:0 W4:0 W4:" XFD_SET " W5:" XFD_SET " > <IO_INSTRUCTION R4:" XFD_SET
+		" R5:" XFD_SET " W5:0 W4:0 W4:" XFD_SET,
+	.want[AUTOLOAD] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
 static const struct scenario pending_ioctls = {
 	.guest = guest_pending,
 	.run = run_ioctls,
-	.want = "",
-	.minimal = "",
+	.want[STOCK] = "",
+	.want[MINIMAL] = "",
 };
 
 static const struct scenario nm = {
 	.guest = guest_nm,
 	.run = run_once,
-	.want = "> <EXCEPTION_NMI R4:" XFD_SET " R5:" XFD_SET " W5:0 W5:" XFD_SET
-		" > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET
-		" > <MSR_WRITE R4:" XFD_SET " W5:0 > <VMCALL R4:" XFD_SET
-		" > <IO_INSTRUCTION R4:" XFD_SET,
-	.minimal = "> <EXCEPTION_NMI R4:" XFD_SET " R5:" XFD_SET " W5:0 W5:" XFD_SET
-		   " > <VMCALL W5:0 W5:" XFD_SET
-		   " > <MSR_WRITE W5:0 > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[STOCK] =
+		"> <EXCEPTION_NMI R4:" XFD_SET " R5:" XFD_SET " W5:0 W5:" XFD_SET
+		" > <VMCALL R4:" XFD_SET " W5:0 W5:" XFD_SET " > <MSR_WRITE R4:" XFD_SET
+		" W5:0 > <VMCALL R4:" XFD_SET " > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[MINIMAL] =
+		"> <EXCEPTION_NMI R4:" XFD_SET " R5:" XFD_SET " W5:0 W5:" XFD_SET
+		" > <VMCALL W5:0 W5:" XFD_SET
+		" > <MSR_WRITE W5:0 > <VMCALL > <IO_INSTRUCTION R4:" XFD_SET,
+	.want[LAZY] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_SET,
+	.want[XINUSE] = "> <VMCALL > <VMCALL > <IO_INSTRUCTION " SAVE_SET,
+	.want[EAGER] =
+		"W4:0 W4:" XFD_SET " > <VMCALL R4:" XFD_SET " R5:" XFD_SET " W5:0 W4:0 W4:" XFD_SET
+		" W5:" XFD_SET " > <VMCALL " SAVE_SET " W4:0 W4:" XFD_SET
+		" > <IO_INSTRUCTION " SAVE_SET " W4:0 W4:" XFD_SET,
+	.want[AUTOLOAD] = "W4:0 > <VMCALL > <VMCALL > <IO_INSTRUCTION W4:" XFD_SET,
 };
 
 /* Takes all occurrences of @sub out; returns how many there were. */
@@ -353,10 +460,10 @@ static int cut(char *words, const char *sub)
 	return count;
 }
 
-static void assert_trace(const struct scenario *s, char *got, const char *when)
+static void assert_trace(const struct scenario *s, enum maker by, char *got, const char *when)
 {
-	const bool minimal = options[1].value;
-	const char *want = minimal ? s->minimal : s->want;
+	const bool minimal = by == MINIMAL;
+	const char *want = s->want[by] ?: s->want[STOCK];
 
 	if (s->preempted) {
 		/*
@@ -408,8 +515,9 @@ static const char * const when_names[] = {
 	"no module", "module loaded", "module unloaded", "VM attached",
 };
 
-static void check(const struct scenario *s, const char *strategy, enum when when)
+static void check(const struct scenario *s, enum maker by, enum when when)
 {
+	const char *strategy = strategies[by];
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	bool disturbed;
@@ -429,7 +537,8 @@ static void check(const struct scenario *s, const char *strategy, enum when when
 		words = trace(s, vcpu);
 		disturbed = !s->preempted && strstr(words, "EXTERNAL_INTERRUPT");
 		if (!disturbed)
-			assert_trace(s, words, when_names[when]);
+			assert_trace(s, when == VM_ATTACHED || !strategy ? by : STOCK, words,
+				     when_names[when]);
 		free(words);
 		kvm_vm_free(vm);
 		if (when == MODULE_LOADED || when == VM_ATTACHED)
@@ -463,6 +572,7 @@ FIXTURE_VARIANT(alone) {
 
 FIXTURE_VARIANT_ADD(alone, never) { &never };
 FIXTURE_VARIANT_ADD(alone, never_host_amx) { &never_host_amx };
+FIXTURE_VARIANT_ADD(alone, unarmed_xfd_err) { &unarmed_xfd_err };
 FIXTURE_VARIANT_ADD(alone, without_xfd) { &without_xfd };
 FIXTURE_VARIANT_ADD(alone, arming) { &arming };
 FIXTURE_VARIANT_ADD(alone, armed) { &armed };
@@ -488,7 +598,7 @@ FIXTURE_TEARDOWN(alone)
 
 TEST_F_TIMEOUT(alone, traced, TIMEOUT)
 {
-	check(variant->scenario, NULL, NO_MODULE);
+	check(variant->scenario, options[1].value ? MINIMAL : STOCK, NO_MODULE);
 }
 
 /* The VM is older than the module, which is loaded, and is gone again. */
@@ -501,6 +611,7 @@ FIXTURE_VARIANT(older) {
 
 FIXTURE_VARIANT_ADD(older, never) { &never };
 FIXTURE_VARIANT_ADD(older, never_host_amx) { &never_host_amx };
+FIXTURE_VARIANT_ADD(older, unarmed_xfd_err) { &unarmed_xfd_err };
 FIXTURE_VARIANT_ADD(older, without_xfd) { &without_xfd };
 FIXTURE_VARIANT_ADD(older, arming) { &arming };
 FIXTURE_VARIANT_ADD(older, armed) { &armed };
@@ -524,33 +635,33 @@ FIXTURE_TEARDOWN(older)
 	xfd_trace_remove();
 }
 
-static void check_older(const struct scenario *s, const char *strategy)
+static void check_older(const struct scenario *s, enum maker by)
 {
-	check(s, strategy, MODULE_LOADED);
-	check(s, strategy, MODULE_UNLOADED);
+	check(s, by, MODULE_LOADED);
+	check(s, by, MODULE_UNLOADED);
 }
 
 TEST_F_TIMEOUT(older, lazy, TIMEOUT)
 {
-	check_older(variant->scenario, "lazy");
+	check_older(variant->scenario, LAZY);
 }
 
 TEST_F_TIMEOUT(older, xinuse, TIMEOUT)
 {
-	check_older(variant->scenario, "xinuse");
+	check_older(variant->scenario, XINUSE);
 }
 
 TEST_F_TIMEOUT(older, eager, TIMEOUT)
 {
-	check_older(variant->scenario, "eager");
+	check_older(variant->scenario, EAGER);
 }
 
 TEST_F_TIMEOUT(older, autoload, TIMEOUT)
 {
-	check_older(variant->scenario, "autoload");
+	check_older(variant->scenario, AUTOLOAD);
 }
 
-/* The VM is attached, and not treated differently. */
+/* The VM is attached. */
 FIXTURE(attached) {
 };
 
@@ -560,7 +671,16 @@ FIXTURE_VARIANT(attached) {
 
 FIXTURE_VARIANT_ADD(attached, never) { &never };
 FIXTURE_VARIANT_ADD(attached, never_host_amx) { &never_host_amx };
+FIXTURE_VARIANT_ADD(attached, unarmed_xfd_err) { &unarmed_xfd_err };
 FIXTURE_VARIANT_ADD(attached, without_xfd) { &without_xfd };
+FIXTURE_VARIANT_ADD(attached, arming) { &arming };
+FIXTURE_VARIANT_ADD(attached, armed) { &armed };
+FIXTURE_VARIANT_ADD(attached, live) { &live };
+FIXTURE_VARIANT_ADD(attached, live_userspace) { &live_userspace };
+FIXTURE_VARIANT_ADD(attached, live_interrupted) { &live_interrupted };
+FIXTURE_VARIANT_ADD(attached, dormant) { &dormant };
+FIXTURE_VARIANT_ADD(attached, pending) { &pending };
+FIXTURE_VARIANT_ADD(attached, nm) { &nm };
 
 FIXTURE_SETUP(attached)
 {
@@ -574,22 +694,22 @@ FIXTURE_TEARDOWN(attached)
 
 TEST_F_TIMEOUT(attached, lazy, TIMEOUT)
 {
-	check(variant->scenario, "lazy", VM_ATTACHED);
+	check(variant->scenario, LAZY, VM_ATTACHED);
 }
 
 TEST_F_TIMEOUT(attached, xinuse, TIMEOUT)
 {
-	check(variant->scenario, "xinuse", VM_ATTACHED);
+	check(variant->scenario, XINUSE, VM_ATTACHED);
 }
 
 TEST_F_TIMEOUT(attached, eager, TIMEOUT)
 {
-	check(variant->scenario, "eager", VM_ATTACHED);
+	check(variant->scenario, EAGER, VM_ATTACHED);
 }
 
 TEST_F_TIMEOUT(attached, autoload, TIMEOUT)
 {
-	check(variant->scenario, "autoload", VM_ATTACHED);
+	check(variant->scenario, AUTOLOAD, VM_ATTACHED);
 }
 
 /* Userspace may set the MSRs of a vCPU whose guest has no XFD: it still has none. */
