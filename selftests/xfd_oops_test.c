@@ -267,7 +267,7 @@ int main(int argc, char *argv[])
 
 	argc = xfd_begin(argc, argv, options);
 	xfd_require_amx();
-	xfd_oopses = true;
+	xfd_taints = XFD_TAINT_DIE;
 	if (options[OOPS].value) {
 		ret = xfd_module_load(options[OOPS].value, "");
 		if (ret && ret != -EEXIST)

@@ -217,8 +217,8 @@ static inline void xfd_leave_out_variant(const char *name)
 
 typedef void (*xfd_test_fn)(struct __test_metadata *t, struct __fixture_variant_metadata *v);
 
-/* The tests of this program make the kernel oops. */
-static bool xfd_oopses;
+/* What the tests of this program make of the kernel: XFD_TAINT_*. */
+static unsigned long xfd_taints;
 
 /* A test, and the function that the harness has made for it. */
 static struct xfd_watched {
@@ -230,7 +230,7 @@ static struct xfd_watched {
 /* In the process that the harness starts for the test, outside of the test's own. */
 static void xfd_run_watched(struct __test_metadata *t, struct __fixture_variant_metadata *v)
 {
-	unsigned long taint = xfd_taint() | (xfd_oopses ? XFD_TAINT_DIE : 0);
+	unsigned long taint = xfd_taint() | xfd_taints;
 	struct xfd_watched *w;
 
 	for (w = xfd_watched; w->test != t;)

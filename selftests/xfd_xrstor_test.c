@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * XRSTORS of a guest's registers faults as KVM_RUN begins.  The kernel then loads
+ * initial registers, and the XFD that goes with them, which is not the guest's.  The
+ * guest loses its registers, but finds its own XFD and XFD_ERR.
+ *
+ *	fault.<state>.xrstors
+ *
+ * No image from userspace does this, as what KVM is given is checked: kmod/xfd_bad_xstate.c
+ * makes the fault.
+ */
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include "lib/harness.h"
+#include "lib/xfd.h"
+
+#define TIMEOUT		60
+
+#define TID		"/sys/module/xfd_bad_xstate/parameters/tid"
+
+static struct xfd_tiles tiles;
+static u64 guest_state;
+
+static void guest_code(void)
+{
+	xfd_tiles_fill(&tiles, 1);
+	/* What makes KVM pass the MSR through. */
+	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
+	xfd_state_enter(&tiles, guest_state);
+	GUEST_SYNC(0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), xfd_state_xfd(guest_state));
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), xfd_state_xfd_err(guest_state));
+	/* There was a fault: its tiles, if it had any, are gone. */
+	GUEST_ASSERT_EQ(xfd_xinuse() & XFD_TILEDATA, 0);
+	GUEST_DONE();
+}
+
+/* The calling thread's next KVM_RUN. */
+static void make_fault(void)
+{
+	char text[16];
+	int fd = open(TID, O_RDWR | O_CLOEXEC);
+
+	snprintf(text, sizeof(text), "%ld", syscall(SYS_gettid));
+	TEST_ASSERT(fd >= 0 && write(fd, text, strlen(text)) == strlen(text),
+		    "cannot write %s, errno = %d", TID, errno);
+	close(fd);
+}
+
+FIXTURE(fault) {
+};
+
+XFD_FIXTURE_STATES(fault);
+
+FIXTURE_SETUP(fault)
+{
+	pin_self_to_cpu(xfd_cpu(0));
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+}
+
+TEST_F_TIMEOUT(fault, xrstors, TIMEOUT)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, guest_code);
+
+	xfd_vm_expect(vm, xfd_expect);
+	*(u64 *)xfd_guest_ptr(vm, guest_state) = variant->state;
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
+	make_fault();
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
+	kvm_vm_free(vm);
+}
+
+enum { BAD_XSTATE };
+
+static struct xfd_option options[] = {
+	[BAD_XSTATE] = { "bad-xstate", "PATH", "xfd_bad_xstate.ko, to be loaded" },
+	{}
+};
+
+int main(int argc, char *argv[])
+{
+	int ret;
+
+	argc = xfd_begin(argc, argv, options);
+	xfd_require_amx();
+	xfd_taints = XFD_TAINT_WARN;
+	if (options[BAD_XSTATE].value) {
+		ret = xfd_module_load(options[BAD_XSTATE].value, "");
+		if (ret && ret != -EEXIST)
+			ksft_exit_fail_msg("cannot load %s: %s\n", options[BAD_XSTATE].value,
+					   strerror(-ret));
+	}
+	return xfd_run_tests(argc, argv);
+}
