@@ -55,13 +55,14 @@ pub struct Entry {
     pub minimal: bool,
     /// Whether what runs on the patched kernel, and on the rt kernel, runs on the debug kernel as well.
     pub debug: bool,
-    pub cpus: OneOrMore,
+    pub cpus: OneOrMore<u32>,
     /// In MiB.
     pub memory: u32,
     pub emulator: Emulator,
     pub expect: Expect,
-    /// What the kernel's oops says: before it panics as expected, or goes on.
-    pub oops: String,
+    /// What the kernel's oops says, one of these in each complaint: before it panics as expected, or
+    /// goes on.
+    pub oops: OneOrMore<String>,
     /// Whether a part of it may be skipped.
     pub skips: bool,
     pub module: module::Kind,
@@ -91,7 +92,7 @@ impl Default for Entry {
             memory: MEMORY,
             emulator: Emulator::default(),
             expect: Expect::default(),
-            oops: String::new(),
+            oops: OneOrMore::More(Vec::new()),
             skips: false,
             module: module::Kind::default(),
             without: String::new(),
@@ -130,7 +131,7 @@ impl Entry {
                 "say all three; the list's first lines explain them",
             ));
         }
-        match (self.expect, self.oops.is_empty()) {
+        match (self.expect, self.oops.all().is_empty()) {
             (Expect::Crash, true) => Some((
                 "\"crash\" needs \"oops\"",
                 "say what the kernel's oops says",
@@ -146,15 +147,15 @@ impl Entry {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub enum OneOrMore {
-    One(u32),
-    More(Vec<u32>),
+pub enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
 }
 
-impl OneOrMore {
-    fn all(&self) -> &[u32] {
+impl<T> OneOrMore<T> {
+    pub fn all(&self) -> &[T] {
         match self {
-            OneOrMore::One(n) => std::slice::from_ref(n),
+            OneOrMore::One(one) => std::slice::from_ref(one),
             OneOrMore::More(all) => all,
         }
     }
@@ -277,7 +278,7 @@ impl Test {
             module: entry.module,
             without: entry.without.clone(),
             params: entry.params.clone(),
-            alone: (!entry.oops.is_empty()).then(|| id.clone()),
+            alone: (!entry.oops.all().is_empty()).then(|| id.clone()),
         };
         let patience = match kernel {
             Kind::Debug => DEBUG_PATIENCE,
@@ -320,7 +321,7 @@ pub fn script(all: &[Test]) -> String {
         of_it
             .map(|t| {
                 let (id, command) = (quoted(&t.id), quoted(&t.entry.command));
-                let oops = match t.entry.oops.is_empty() {
+                let oops = match t.entry.oops.all().is_empty() {
                     true => "",
                     false => "lab_expect_oops\n",
                 };

@@ -74,7 +74,7 @@ pub fn judge(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict,
             Verdict::Splat,
             unexpected(entry, seen).map(|splat| format!("kernel splat: {splat}")),
         ),
-        (Expect::Pass, 0) if seen.splats.is_empty() && !entry.oops.is_empty() => {
+        (Expect::Pass, 0) if seen.splats.is_empty() && !entry.oops.all().is_empty() => {
             fails("the kernel did not oops".into())
         }
         (Expect::Pass, 0) => match (ktap.skip, &entry.only) {
@@ -110,18 +110,23 @@ pub fn judge(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict,
 fn unexpected<'a>(entry: &Entry, seen: &'a Seen) -> Option<&'a String> {
     // What BUG() says: where, and then this.
     let expected = |splat: &str| {
-        splat.contains(&entry.oops)
+        says_so(entry, splat)
             || message(splat).is_some_and(|text| text.starts_with("Oops: invalid opcode: "))
     };
     seen.splats
         .iter()
-        .find(|splat| entry.oops.is_empty() || !expected(splat))
+        .find(|splat| entry.oops.all().is_empty() || !expected(splat))
+}
+
+/// Whether a complaint says what the test's oops does.
+fn says_so(entry: &Entry, splat: &str) -> bool {
+    entry.oops.all().iter().any(|text| splat.contains(text))
 }
 
 /// The verdict on a test that did not come to its end, as its machine did.
 fn cut_off(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict, Option<String>) {
     let panic = outcome.filter(|o| o.end == End::Panic);
-    let as_expected = |o: &Outcome| o.splats.iter().any(|s| s.contains(&entry.oops));
+    let as_expected = |o: &Outcome| o.splats.iter().any(|s| says_so(entry, s));
     match (seen.began, panic) {
         (false, _) => (Verdict::Fail, Some("did not run".into())),
         (true, Some(o)) if entry.expect == Expect::Crash && as_expected(o) => (Verdict::Pass, None),
@@ -133,6 +138,7 @@ fn cut_off(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict, O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::list::OneOrMore;
 
     fn of(entry: &Entry, status: i32, output: &[String], splats: &[String]) -> Verdict {
         let seen = Seen {
@@ -182,10 +188,21 @@ mod tests {
         let other = |line: &str| [&oops[..], &[line.to_owned()]].concat();
         let mut entry = Entry::new("x", "x");
         assert_eq!(of(&entry, 0, &[], &oops), Verdict::Splat);
-        entry.oops = "x.c:".into();
+        entry.oops = OneOrMore::One("x.c:".into());
         assert_eq!(of(&entry, 0, &[], &oops), Verdict::Pass);
         assert_eq!(of(&entry, 1, &[], &oops), Verdict::Fail);
         assert_eq!(of(&entry, 0, &[], &[]), Verdict::Fail);
+        // A WARN() with a message is two complaints.
+        let warning = [
+            "[ 1.0] WARNING: a/y.c:1 at f+0x1/0x2",
+            "[ 1.0] Bad FPU state detected at g",
+        ];
+        let warning = warning.map(str::to_owned);
+        assert_eq!(of(&entry, 0, &[], &warning), Verdict::Splat);
+        let mut warns = Entry::new("x", "x");
+        warns.oops = OneOrMore::More(vec!["y.c:".into(), "Bad FPU state".into()]);
+        assert_eq!(of(&warns, 0, &[], &warning), Verdict::Pass);
+        assert_eq!(of(&warns, 0, &[], &oops[..1]), Verdict::Splat);
         for line in [
             "[ 1.2] BUG: KASAN: slab-use-after-free in f+0x1/0x2",
             "[ 1.2] kernel BUG at kmod/y.c:7!",

@@ -353,7 +353,10 @@ mod tests {
             outcome.splats = vec![why.to_owned(), "Kernel panic - not syncing: x".to_owned()];
             outcome
         };
-        let right = panic(&format!("[ 1.0] Oops: {}: 0000", tests[0].entry.oops));
+        let right = panic(&format!(
+            "[ 1.0] Oops: {}: 0000",
+            tests[0].entry.oops.all()[0]
+        ));
         let rows = watch.finish(&right, group);
         assert_eq!((rows.len(), rows[0].0.verdict), (1, Verdict::Pass));
         // Not by another panic, or by one that came before the test.
