@@ -55,9 +55,10 @@ lab_look() {
 	fi
 }
 
-# What an oops alone makes of taint and lockdep is what the next test is for.
+# What an oops, or a WARN, makes of taint and lockdep is what the next test is for: the words of
+# each of the kernel's complaints are looked at.
 lab_expect_oops() {
-	echo $((1 << 7)) >/etc/.taint
+	echo $((1 << 7 | 1 << 9)) >/etc/.taint
 	touch /etc/.lockdep
 }
 
