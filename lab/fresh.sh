@@ -142,6 +142,8 @@ if [ -d /usr/local/share/ca-certificates ]; then
 	mkdir -p "$root/usr/local/share"
 	cp -RL /usr/local/share/ca-certificates "$root/usr/local/share/"
 fi
+# What is committed while this runs is not what is tested.
+commit=$(git rev-parse HEAD)
 git bundle create --quiet "$root/root/xfd_switch.bundle" HEAD
 inside "$dir/clone.log" 'export DEBIAN_FRONTEND=noninteractive
 	apt-get update && apt-get install -y make git && git clone -q /root/xfd_switch.bundle /root/xfd_switch' ||
@@ -166,7 +168,7 @@ if [ -z "${PART:-}" ]; then
 	cat >"build/report/fresh-$release.json" <<-EOF
 		{
 		  "release": "$release",
-		  "commit": "$(git rev-parse HEAD)",
+		  "commit": "$commit",
 		  "packages_s": ${packages:-null},
 		  "run_s": ${took[run]:-null},
 		  "check_s": ${took[check]:-null},
