@@ -14,6 +14,8 @@
  * KVM_RUN halfway; a preemption is rare and comes at another place the next
  * time, so a rule that fails is tried again, a few times.
  */
+#include "apic.h"
+
 #include "lib/harness.h"
 #include "lib/xfd.h"
 
@@ -804,6 +806,53 @@ static void fault_delivered_once(void)
 	}
 }
 
+/* Any vector that is no exception's. */
+#define INTERRUPT_VECTOR	0x40
+/* Some of the host's timer ticks, in TSC ticks. */
+#define HOST_TICKS		30000000
+
+static u64 interrupts;
+
+static void interrupted(struct ex_regs *regs)
+{
+	WRITE_ONCE(interrupts, interrupts + 1);
+	x2apic_write_reg(APIC_EOI, 0);
+}
+
+static void interrupt_spin(void)
+{
+	u64 end = rdtsc() + HOST_TICKS;
+
+	while (rdtsc() < end)
+		cpu_relax();
+}
+
+static void interrupt_masked(void)
+{
+	/*
+	 * "Virtual-Interrupt Delivery": where RFLAGS.IF=1, and nowhere else, whatever
+	 * interrupts the host meanwhile.
+	 */
+	cli();
+	x2apic_enable();
+	x2apic_write_reg(APIC_SELF_IPI, INTERRUPT_VECTOR);
+	interrupt_spin();
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 0);
+	sti_nop();
+	cli();
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 1);
+
+	/* "Evaluation of Pending Virtual Interrupts": above the processor priority. */
+	x2apic_write_reg(APIC_TASKPRI, INTERRUPT_VECTOR & 0xf0);
+	x2apic_write_reg(APIC_SELF_IPI, INTERRUPT_VECTOR);
+	sti();
+	interrupt_spin();
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 1);
+	x2apic_write_reg(APIC_TASKPRI, 0);
+	GUEST_ASSERT_EQ(READ_ONCE(interrupts), 2);
+	cli();
+}
+
 /* Why there is nothing to be tested, or NULL. */
 static const char *missing;
 
@@ -813,6 +862,7 @@ FIXTURE(rule) {
 FIXTURE_VARIANT(rule) {
 	void (*guest)(void);
 	void (*nm_handler)(struct ex_regs *regs);
+	void (*interrupt)(struct ex_regs *regs);
 	bool needs_pku;
 };
 
@@ -852,6 +902,7 @@ FIXTURE_VARIANT_ADD(rule, rows_xsavec) { .guest = rows_xsavec };
 FIXTURE_VARIANT_ADD(rule, rows_xsaves) { .guest = rows_xsaves };
 FIXTURE_VARIANT_ADD(rule, tilecfg_sttilecfg) { .guest = tilecfg_sttilecfg };
 FIXTURE_VARIANT_ADD(rule, tilecfg_image) { .guest = tilecfg_image };
+FIXTURE_VARIANT_ADD(rule, interrupt_masked) { .guest = interrupt_masked, .interrupt = interrupted };
 FIXTURE_VARIANT_ADD(rule, fault_delivered_once) { .guest = fault_delivered_once };
 /* Last: where it is broken it can take the host down. */
 FIXTURE_VARIANT_ADD(rule, pkru_supervisor) { .guest = pkru_supervisor, .needs_pku = true };
@@ -881,6 +932,8 @@ static void run_rule(const FIXTURE_VARIANT(rule) * rule)
 	vm = vm_create_with_one_vcpu(&vcpu, guest_main);
 	if (rule->nm_handler)
 		vm_install_exception_handler(vm, NM_VECTOR, rule->nm_handler);
+	if (rule->interrupt)
+		vm_install_exception_handler(vm, INTERRUPT_VECTOR, rule->interrupt);
 	vcpu_args_set(vcpu, 1, (u64)rule->guest);
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
 	kvm_vm_free(vm);
