@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The rules of XFD, XFD_ERR, XINUSE and the XSAVE area that a hypervisor relies
- * on, executed at ring 0 of a KVM guest, one subtest each.  They hold on any
- * CPU; the emulator that the project's tests run in has to prove it.
+ * on, and those of AMX's own arithmetic, executed at ring 0 of a KVM guest, one
+ * subtest each.  They hold on any CPU; the emulator that the project's tests run in
+ * has to prove it.
  *
  * Sections are those of the SDM, by title: in vol. 1 "Managing State Using the
  * XSAVE Feature Set" and there "Extended Feature Disable (XFD)" (called XFD
@@ -17,6 +18,7 @@
 #include "apic.h"
 
 #include "lib/harness.h"
+#include "lib/product.h"
 #include "lib/xfd.h"
 
 #define TRIES		3
@@ -772,6 +774,319 @@ static void tilecfg_image(void)
 	GUEST_ASSERT(!memcmp(&tiles.cfg, &tiles.cfg_got, sizeof(tiles.cfg)));
 }
 
+/* What the tiles of a product hold: tmm0, tmm1 and tmm2, and what must be in tmm0 then. */
+static struct xfd_tile product_c, product_a, product_b, product_got;
+
+static void product_insn(enum xfd_product which)
+{
+	switch (which) {
+	case XFD_TDPBSSD:
+		asm volatile(ASM_TDPBSSD);
+		break;
+	case XFD_TDPBSUD:
+		asm volatile(ASM_TDPBSUD);
+		break;
+	case XFD_TDPBUSD:
+		asm volatile(ASM_TDPBUSD);
+		break;
+	case XFD_TDPBUUD:
+		asm volatile(ASM_TDPBUUD);
+		break;
+	case XFD_TDPBF16PS:
+		asm volatile(ASM_TDPBF16PS);
+		break;
+	}
+}
+
+static void product_shape_set(int tile, int rows, int dwords)
+{
+	tiles.cfg.rows[tile] = rows;
+	tiles.cfg.colsb[tile] = 4 * dwords;
+}
+
+/* product_c += product_a * product_b, by AMX and by the rules. */
+static void product_check(enum xfd_product which, int m, int k, int n)
+{
+	struct xfd_product_shape shape = { .m = m, .k = k, .n = n };
+	u32 got, want;
+	int i, j;
+
+	product_shape_set(0, m, n);
+	product_shape_set(1, m, k);
+	product_shape_set(2, k, n);
+	xfd_ldtilecfg(&tiles.cfg);
+	asm volatile(ASM_TILELOADD(0x04) : : "a"(&product_c), "d"((u64)XFD_TILE_COLSB) : "memory");
+	asm volatile(ASM_TILELOADD(0x0c) : : "a"(&product_a), "d"((u64)XFD_TILE_COLSB) : "memory");
+	asm volatile(ASM_TILELOADD(0x14) : : "a"(&product_b), "d"((u64)XFD_TILE_COLSB) : "memory");
+	product_insn(which);
+	memset(&product_got, FILL, sizeof(product_got));
+	asm volatile(ASM_TILESTORED(0x04) : : "a"(&product_got), "d"((u64)XFD_TILE_COLSB)
+		     : "memory");
+
+	xfd_product(which, &shape, &product_c, &product_a, &product_b);
+	for (i = 0; i < XFD_TILE_ROWS; i++) {
+		for (j = 0; j < XFD_TILE_DWORDS; j++) {
+			got = product_got.dword[i][j];
+			want = i < m && j < n ? product_c.dword[i][j] : FILL * 0x01010101u;
+			if (got == want)
+				continue;
+			__GUEST_ASSERT(which == XFD_TDPBF16PS && i < m && j < n &&
+				       xfd_product_fp32_is(got, want),
+				       "m %d, k %d, n %d: row %d, column %d: got %x, want %x",
+				       m, k, n, i, j, got, want);
+		}
+	}
+}
+
+static u64 product_seed;
+
+static u32 product_random(void)
+{
+	product_seed ^= product_seed << 13;
+	product_seed ^= product_seed >> 7;
+	product_seed ^= product_seed << 17;
+	return product_seed >> 32;
+}
+
+/* 0 and -0, denormals, the least and the greatest numbers, infinities, NaNs, ones. */
+static const u16 bf16_edges[] = {
+	0x0000, 0x8000, 0x0001, 0x8001, 0x007f, 0x807f, 0x0080, 0x8080,
+	0x0100, 0x8100, 0x0140, 0x8140, 0x3f80, 0xbf80, 0x3f81, 0xbf81,
+	0x2000, 0xa000, 0x1f80, 0x9f80, 0x1fff, 0x5f80, 0xdf80, 0x3fff,
+	0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7f81, 0xffff, 0x7fc0, 0x4000,
+};
+
+static const u32 fp32_edges[] = {
+	0x00000000, 0x80000000, 0x00000001, 0x807fffff, 0x00800000, 0x80800000,
+	0x01400000, 0x81000000, 0x3f800000, 0xbf800001, 0x7f7fffff, 0xff7fffff,
+	0x7f800000, 0xff800000, 0x7f800001, 0x4b7fffff,
+};
+
+enum operands { NEAR, EDGES, ANY, NR_OPERANDS };
+
+static u16 random_bf16(enum operands operands)
+{
+	u32 r = product_random();
+
+	switch (operands) {
+	case NEAR:
+		/* 2^-8 to 2^8: they round, and cancel each other. */
+		return (r & 0x807f) | (127 - 8 + (r >> 16) % 16) << 7;
+	case EDGES:
+		return bf16_edges[r % ARRAY_SIZE(bf16_edges)];
+	default:
+		return r;
+	}
+}
+
+static u32 random_fp32(enum operands operands)
+{
+	u32 r = product_random();
+
+	switch (operands) {
+	case NEAR:
+		return (r & 0x807fffff) | (127 - 8 + product_random() % 16) << 23;
+	case EDGES:
+		return fp32_edges[r % ARRAY_SIZE(fp32_edges)];
+	default:
+		return r;
+	}
+}
+
+static u32 random_bytes(enum operands operands)
+{
+	static const u8 edges[] = { 0x00, 0x01, 0x7f, 0x80, 0x81, 0xff };
+	u32 r = product_random();
+
+	if (operands != EDGES)
+		return r;
+	return edges[(r & 0xff) % 6] | edges[(r >> 8 & 0xff) % 6] << 8 |
+	       edges[(r >> 16 & 0xff) % 6] << 16 | (u32)edges[(r >> 24) % 6] << 24;
+}
+
+static u32 random_operand(enum xfd_product which, enum operands operands)
+{
+	if (which != XFD_TDPBF16PS)
+		return random_bytes(operands);
+	return random_bf16(operands) | (u32)random_bf16(operands) << 16;
+}
+
+static void product_fill(enum xfd_product which, enum operands operands)
+{
+	int i, j;
+
+	for (i = 0; i < XFD_TILE_ROWS; i++) {
+		for (j = 0; j < XFD_TILE_DWORDS; j++) {
+			product_a.dword[i][j] = random_operand(which, operands);
+			product_b.dword[i][j] = random_operand(which, operands);
+			product_c.dword[i][j] = random_fp32(operands);
+		}
+	}
+}
+
+/*
+ * Each shape of each operand: every m with every k, k with n, and n with m.  Each
+ * with one kind of operands, and the greatest with all of them.
+ */
+static void product_shapes(enum xfd_product which)
+{
+	int m, k, n, i = 0;
+
+	tiles_setup();
+	product_seed = 0x123456789abcdef;
+	for (m = 1; m <= XFD_TILE_ROWS; m++) {
+		for (k = 1; k <= XFD_TILE_ROWS; k++) {
+			n = 1 + (m + k) % XFD_TILE_DWORDS;
+			product_fill(which, i++ % NR_OPERANDS);
+			product_check(which, m, k, n);
+		}
+	}
+	for (i = 0; i < NR_OPERANDS; i++) {
+		product_fill(which, i);
+		product_check(which, XFD_TILE_ROWS, XFD_TILE_ROWS, XFD_TILE_DWORDS);
+	}
+}
+
+/* Each byte times each other byte, at one of the four places. */
+static void product_bytes(enum xfd_product which)
+{
+	int a, b, i, shift;
+
+	tiles_setup();
+	for (a = 0; a < 256; a += XFD_TILE_ROWS) {
+		for (b = 0; b < 256; b += XFD_TILE_DWORDS) {
+			shift = 8 * ((a + b) / XFD_TILE_ROWS % 4);
+			for (i = 0; i < XFD_TILE_ROWS; i++) {
+				product_a.dword[i][0] = (u32)(a + i) << shift;
+				product_b.dword[0][i] = (u32)(b + i) << shift;
+			}
+			memset(&product_c, 0, sizeof(product_c));
+			product_check(which, XFD_TILE_ROWS, 1, XFD_TILE_DWORDS);
+		}
+	}
+}
+
+static void product_int8(enum xfd_product which)
+{
+	product_bytes(which);
+	product_shapes(which);
+}
+
+/* "TDPBSSD/TDPBSUD/TDPBUSD/TDPBUUD": S is a signed operand, U an unsigned one. */
+static void product_tdpbssd(void)
+{
+	product_int8(XFD_TDPBSSD);
+}
+
+static void product_tdpbsud(void)
+{
+	product_int8(XFD_TDPBSUD);
+}
+
+static void product_tdpbusd(void)
+{
+	product_int8(XFD_TDPBUSD);
+}
+
+static void product_tdpbuud(void)
+{
+	product_int8(XFD_TDPBUUD);
+}
+
+#define MXCSR_DEFAULT		0x1f80
+#define MXCSR_ROUND_UP		0x4000
+#define MXCSR_FTZ		0x8000
+
+/* 16 of the edges with 16 others, each pair beside @a and @b, and @c added to all. */
+static void product_bf16_edges(const u16 *edges_a, const u16 *edges_b, u32 a, u32 b, u32 c)
+{
+	int i, j;
+
+	for (i = 0; i < XFD_TILE_ROWS; i++) {
+		product_a.dword[i][0] = edges_a[i] | a << 16;
+		product_b.dword[0][i] = edges_b[i] | b << 16;
+		for (j = 0; j < XFD_TILE_DWORDS; j++)
+			product_c.dword[i][j] = c;
+	}
+	product_check(XFD_TDPBF16PS, XFD_TILE_ROWS, 1, XFD_TILE_DWORDS);
+}
+
+static void product_tdpbf16ps(void)
+{
+	static const u16 beside[][2] = {
+		{ 0x0000, 0x0000 }, { 0x8100, 0x3f80 }, { 0x3f80, 0xbf80 }, { 0x7f80, 0x3f80 },
+	};
+	u32 mxcsr = MXCSR_DEFAULT | MXCSR_ROUND_UP;
+	int a, b, i, j;
+
+	/* "TDPBF16PS": DAZ=FTZ=1, to the nearest even, whatever MXCSR says. */
+	asm volatile("ldmxcsr %0" : : "m"(mxcsr));
+	tiles_setup();
+	for (i = 0; i < (int)ARRAY_SIZE(beside); i++) {
+		for (j = 0; j < (int)ARRAY_SIZE(fp32_edges); j++) {
+			for (a = 0; a < 32; a += 16)
+				for (b = 0; b < 32; b += 16)
+					product_bf16_edges(bf16_edges + a, bf16_edges + b,
+							   beside[i][0], beside[i][1],
+							   fp32_edges[j]);
+		}
+	}
+	product_shapes(XFD_TDPBF16PS);
+}
+
+static u64 fp64_add_ftz(u64 a, u64 b)
+{
+	u32 ftz = MXCSR_DEFAULT | MXCSR_FTZ, normal = MXCSR_DEFAULT;
+
+	asm volatile("ldmxcsr %[ftz]\n\t"
+		     "movq %[a], %%xmm0\n\t"
+		     "movq %[b], %%xmm1\n\t"
+		     "addsd %%xmm1, %%xmm0\n\t"
+		     "movq %%xmm0, %[a]\n\t"
+		     "ldmxcsr %[normal]"
+		     : [a]"+r"(a)
+		     : [b]"r"(b), [ftz]"m"(ftz), [normal]"m"(normal)
+		     : "xmm0", "xmm1");
+	return a;
+}
+
+static void flush_to_zero(void)
+{
+	/* "Flush-To-Zero": denormal results alone.  2^-1022 is none, half of it is. */
+	GUEST_ASSERT_EQ(fp64_add_ftz(0x0028000000000000, 0x8020000000000000),
+			0x0010000000000000ul);
+	GUEST_ASSERT_EQ(fp64_add_ftz(0x0018000000000000, 0x8010000000000000), 0ul);
+}
+
+static void tile_without_index(void)
+{
+	int i;
+
+	/*
+	 * TILELOADD, TILESTORED: "If the SIB encoding omits an index register, the value
+	 * zero is assumed": all rows are at one place.
+	 */
+	tiles_setup();
+	xfd_ldtilecfg(&tiles.cfg);
+	GUEST_ASSERT_EQ(kvm_asm_safe(ASM_TILELOADD_NO_INDEX, "a"(tiles.want)), 0);
+	asm volatile(ASM_TILESTORED(0x04) : : "a"(tiles.got), "d"((u64)XFD_TILE_COLSB) : "memory");
+	for (i = 0; i < XFD_TILE_ROWS; i++)
+		GUEST_ASSERT(!xfd_bytes_differ(tiles.got + i * XFD_TILE_COLSB, tiles.want,
+					       XFD_TILE_COLSB));
+
+	/* The last row stays. */
+	GUEST_ASSERT_EQ(xfd_tile_load_safe(tiles.want), 0);
+	memset(tiles.got, FILL, sizeof(tiles.got));
+	GUEST_ASSERT_EQ(kvm_asm_safe(ASM_TILESTORED_NO_INDEX, "a"(tiles.got)), 0);
+	GUEST_ASSERT(!xfd_bytes_differ(tiles.got, tiles.want + XFD_TILE_BYTES - XFD_TILE_COLSB,
+				       XFD_TILE_COLSB));
+	GUEST_ASSERT(xfd_bytes_are(tiles.got + XFD_TILE_COLSB, FILL, XFD_TILE_COLSB));
+
+	/* Without a SIB byte there is no such instruction. */
+	GUEST_ASSERT_EQ(kvm_asm_safe(ASM_TILELOADD_NO_SIB, "a"(tiles.want)), UD_VECTOR);
+	GUEST_ASSERT_EQ(kvm_asm_safe(ASM_TILESTORED_NO_SIB, "a"(tiles.got)), UD_VECTOR);
+}
+
 static void pkru_supervisor(void)
 {
 	u8 before = READ_ONCE(tiles.want[0]);
@@ -902,6 +1217,13 @@ FIXTURE_VARIANT_ADD(rule, rows_xsavec) { .guest = rows_xsavec };
 FIXTURE_VARIANT_ADD(rule, rows_xsaves) { .guest = rows_xsaves };
 FIXTURE_VARIANT_ADD(rule, tilecfg_sttilecfg) { .guest = tilecfg_sttilecfg };
 FIXTURE_VARIANT_ADD(rule, tilecfg_image) { .guest = tilecfg_image };
+FIXTURE_VARIANT_ADD(rule, tile_without_index) { .guest = tile_without_index };
+FIXTURE_VARIANT_ADD(rule, flush_to_zero) { .guest = flush_to_zero };
+FIXTURE_VARIANT_ADD(rule, product_tdpbssd) { .guest = product_tdpbssd };
+FIXTURE_VARIANT_ADD(rule, product_tdpbsud) { .guest = product_tdpbsud };
+FIXTURE_VARIANT_ADD(rule, product_tdpbusd) { .guest = product_tdpbusd };
+FIXTURE_VARIANT_ADD(rule, product_tdpbuud) { .guest = product_tdpbuud };
+FIXTURE_VARIANT_ADD(rule, product_tdpbf16ps) { .guest = product_tdpbf16ps };
 FIXTURE_VARIANT_ADD(rule, interrupt_masked) { .guest = interrupt_masked, .interrupt = interrupted };
 FIXTURE_VARIANT_ADD(rule, fault_delivered_once) { .guest = fault_delivered_once };
 /* Last: where it is broken it can take the host down. */
