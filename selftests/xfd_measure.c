@@ -712,7 +712,7 @@ static void count(struct kvm_vcpu *vcpu, enum action action, u64 nr, int cpu, st
 	guest->action = action;
 	guest->warm_up = action == VMCALL ? WARM_UP : 4;
 
-	/* The first round pays for page faults and the first write of XFD, and another for its return. */
+	/* Page faults, those of a round's return, and the first write of XFD. */
 	guest->nr = 0;
 	run_round(vcpu);
 	run_round(vcpu);
