@@ -1067,7 +1067,7 @@ int main(int argc, char *argv[])
 	argc = xfd_begin(argc, argv, options);
 	xfd_require_amx();
 	if (options[0].value)
-		xfd_fpu_user_load(options[0].value);
+		xfd_test_module_load(options[0].value);
 	second_cpu = xfd_cpu(1);
 	return xfd_run_tests(argc, argv);
 }

@@ -522,7 +522,7 @@ int main(int argc, char *argv[])
 
 	xfd_require_amx();
 	if (options[FPU_USER].value)
-		xfd_fpu_user_load(options[FPU_USER].value);
+		xfd_test_module_load(options[FPU_USER].value);
 	if (xfd_expect != XFD_ATTACHED)
 		xfd_leave_out_variant("xstate");
 	return xfd_run_tests(argc, argv);

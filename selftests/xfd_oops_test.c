@@ -14,7 +14,6 @@
  * to find what is used after it was freed: best one with KASAN.  kmod/xfd_oops.c makes
  * the oops.
  */
-#include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -58,17 +57,6 @@ static struct kvm_vm *create_vm(struct kvm_vcpu **vcpu, enum xfd_state state)
 	return vm;
 }
 
-static void write_number(const char *path, int n)
-{
-	char text[16];
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	snprintf(text, sizeof(text), "%d", n);
-	TEST_ASSERT(fd >= 0 && write(fd, text, strlen(text)) == strlen(text),
-		    "cannot write %s, errno = %d", path, errno);
-	close(fd);
-}
-
 /*
  * The calling thread dies.  What is mapped of the vCPU would keep its file, as KVM has
  * a thread of its own in the process, which does not die with this one.
@@ -78,7 +66,7 @@ static void die_in_kvm_run(struct kvm_vcpu *vcpu)
 	int size = ioctl(vcpu->vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
 
 	TEST_ASSERT(size > 0 && !munmap(vcpu->run, size), "munmap() failed, errno = %d", errno);
-	write_number(TID, syscall(SYS_gettid));
+	xfd_write_long(TID, syscall(SYS_gettid));
 	ioctl(vcpu->fd, KVM_RUN, NULL);
 	TEST_FAIL("KVM_RUN returned: there was no oops");
 }
@@ -119,7 +107,7 @@ FIXTURE_SETUP(dead)
 	pin_self_to_cpu(self->cpu);
 	self->kmsg = xfd_kmsg_open();
 	self->refs = xfd_module_refs(XFD_MODULE);
-	write_number(PANIC_ON_OOPS, 0);
+	xfd_write_long(PANIC_ON_OOPS, 0);
 }
 
 FIXTURE_TEARDOWN_PARENT(dead)
@@ -263,16 +251,10 @@ static struct xfd_option options[] = {
 
 int main(int argc, char *argv[])
 {
-	int ret;
-
 	argc = xfd_begin(argc, argv, options);
 	xfd_require_amx();
 	xfd_taints = XFD_TAINT_DIE;
-	if (options[OOPS].value) {
-		ret = xfd_module_load(options[OOPS].value, "");
-		if (ret && ret != -EEXIST)
-			ksft_exit_fail_msg("cannot load %s: %s\n", options[OOPS].value,
-					   strerror(-ret));
-	}
+	if (options[OOPS].value)
+		xfd_test_module_load(options[OOPS].value);
 	return xfd_run_tests(argc, argv);
 }

@@ -27,9 +27,11 @@
 #define TIMEOUT		60
 #define MAX_TRIES	5
 
+enum { MODULE, WITH_MINIMAL };
+
 static struct xfd_option options[] = {
-	{ "module", "PATH", "xfd_switch.ko, to be loaded" },
-	{ "minimal", NULL, "the kernel has patches/minimal" },
+	[MODULE] = { "module", "PATH", "xfd_switch.ko, to be loaded" },
+	[WITH_MINIMAL] = { "minimal", NULL, "the kernel has patches/minimal" },
 	{}
 };
 
@@ -526,10 +528,10 @@ static void check(const struct scenario *s, enum maker by, enum when when)
 
 	do {
 		if (when == VM_ATTACHED)
-			xfd_strategy_load(options[0].value, strategy);
+			xfd_strategy_load(options[MODULE].value, strategy);
 		vm = create_vm(s, &vcpu);
 		if (when == MODULE_LOADED || when == MODULE_UNLOADED)
-			xfd_strategy_load(options[0].value, strategy);
+			xfd_strategy_load(options[MODULE].value, strategy);
 		if (when == MODULE_UNLOADED)
 			xfd_strategy_unload();
 		TEST_ASSERT_EQ(xfd_vm_attached(vm->fd), when == VM_ATTACHED);
@@ -551,7 +553,7 @@ static void begin(const struct scenario *s)
 {
 	pin_self_to_cpu(xfd_cpu(0));
 	/* If the test before died with the module loaded. */
-	if (options[0].value)
+	if (options[MODULE].value)
 		xfd_module_unload(XFD_MODULE);
 	if (s->host_amx) {
 		xfd_tiles_fill(&tiles, 1);
@@ -598,7 +600,7 @@ FIXTURE_TEARDOWN(alone)
 
 TEST_F_TIMEOUT(alone, traced, TIMEOUT)
 {
-	check(variant->scenario, options[1].value ? MINIMAL : STOCK, NO_MODULE);
+	check(variant->scenario, options[WITH_MINIMAL].value ? MINIMAL : STOCK, NO_MODULE);
 }
 
 /* The VM is older than the module, which is loaded, and is gone again. */
@@ -721,7 +723,7 @@ static void set_without_xfd(const char *strategy)
 	int i;
 
 	xfd_module_unload(XFD_MODULE);
-	xfd_strategy_load(options[0].value, strategy);
+	xfd_strategy_load(options[MODULE].value, strategy);
 	vm = vm_create_with_one_vcpu(&vcpu, guest_without_xfd);
 	TEST_ASSERT(xfd_vm_attached(vm->fd), "the VM is not attached");
 	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_XFD);
@@ -761,7 +763,7 @@ int main(int argc, char *argv[])
 {
 	argc = xfd_begin(argc, argv, options);
 	xfd_require_amx();
-	if (!options[0].value) {
+	if (!options[MODULE].value) {
 		xfd_leave_out_fixture("older");
 		xfd_leave_out_fixture("attached");
 		xfd_leave_out_fixture("set_without_xfd");

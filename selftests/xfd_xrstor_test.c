@@ -9,7 +9,6 @@
  * No image from userspace does this, as what KVM is given is checked: kmod/xfd_bad_xstate.c
  * makes the fault.
  */
-#include <fcntl.h>
 #include <sys/syscall.h>
 
 #include "lib/harness.h"
@@ -36,18 +35,6 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
-/* The calling thread's next KVM_RUN. */
-static void make_fault(void)
-{
-	char text[16];
-	int fd = open(TID, O_RDWR | O_CLOEXEC);
-
-	snprintf(text, sizeof(text), "%ld", syscall(SYS_gettid));
-	TEST_ASSERT(fd >= 0 && write(fd, text, strlen(text)) == strlen(text),
-		    "cannot write %s, errno = %d", TID, errno);
-	close(fd);
-}
-
 FIXTURE(fault) {
 };
 
@@ -70,7 +57,7 @@ TEST_F_TIMEOUT(fault, xrstors, TIMEOUT)
 	xfd_vm_expect(vm, xfd_expect);
 	*(u64 *)xfd_guest_ptr(vm, guest_state) = variant->state;
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
-	make_fault();
+	xfd_write_long(TID, syscall(SYS_gettid));
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
 	kvm_vm_free(vm);
 }
@@ -84,16 +71,10 @@ static struct xfd_option options[] = {
 
 int main(int argc, char *argv[])
 {
-	int ret;
-
 	argc = xfd_begin(argc, argv, options);
 	xfd_require_amx();
 	xfd_taints = XFD_TAINT_WARN;
-	if (options[BAD_XSTATE].value) {
-		ret = xfd_module_load(options[BAD_XSTATE].value, "");
-		if (ret && ret != -EEXIST)
-			ksft_exit_fail_msg("cannot load %s: %s\n", options[BAD_XSTATE].value,
-					   strerror(-ret));
-	}
+	if (options[BAD_XSTATE].value)
+		xfd_test_module_load(options[BAD_XSTATE].value);
 	return xfd_run_tests(argc, argv);
 }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The kernel uses the FPU, by xfd_fpu_user.ko. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -17,29 +15,9 @@
 static void set(const char *name, const char *value)
 {
 	char path[128];
-	int fd;
 
 	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	fd = open(path, O_WRONLY);
-	TEST_ASSERT(fd >= 0 && write(fd, value, strlen(value)) == strlen(value),
-		    "cannot write '%s' to %s, errno = %d", value, path, errno);
-	close(fd);
-}
-
-static void set_number(const char *name, int value)
-{
-	char number[16];
-
-	snprintf(number, sizeof(number), "%d", value);
-	set(name, number);
-}
-
-void xfd_fpu_user_load(const char *path)
-{
-	int ret = xfd_module_load(path, "");
-
-	if (ret && ret != -EEXIST)
-		ksft_exit_fail_msg("cannot load %s: %s\n", path, strerror(-ret));
+	xfd_write_to(path, value);
 }
 
 void xfd_fpu_user_unload(void)
@@ -54,13 +32,13 @@ bool xfd_fpu_user_loaded(void)
 
 void xfd_fpu_user_set_period(int us)
 {
-	set_number("period_us", us);
+	xfd_write_long(PARAMETERS "period_us", us);
 }
 
 void xfd_fpu_user_start(const char *context, int cpu)
 {
-	set_number("tgid", getpid());
-	set_number("cpu", cpu);
+	xfd_write_long(PARAMETERS "tgid", getpid());
+	xfd_write_long(PARAMETERS "cpu", cpu);
 	set("context", context);
 }
 

@@ -8,9 +8,6 @@
 
 #include <stdbool.h>
 
-/* Loads it from @path; it may have been loaded before.  Else the program ends. */
-void xfd_fpu_user_load(const char *path);
-
 void xfd_fpu_user_unload(void);
 
 bool xfd_fpu_user_loaded(void);

@@ -53,6 +53,14 @@ int xfd_module_load(const char *path, const char *params)
 	return ret;
 }
 
+void xfd_test_module_load(const char *path)
+{
+	int ret = xfd_module_load(path, "");
+
+	if (ret && ret != -EEXIST)
+		ksft_exit_fail_msg("cannot load %s: %s\n", path, strerror(-ret));
+}
+
 int xfd_module_unload(const char *name)
 {
 	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
@@ -108,4 +116,22 @@ long xfd_read_long(const char *path)
 		n = -1;
 	fclose(f);
 	return n;
+}
+
+void xfd_write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	TEST_ASSERT(fd >= 0, "cannot open %s, errno = %d", path, errno);
+	TEST_ASSERT(write(fd, text, strlen(text)) == strlen(text),
+		    "cannot write '%s' to %s, errno = %d", text, path, errno);
+	close(fd);
+}
+
+void xfd_write_long(const char *path, long n)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%ld", n);
+	xfd_write_to(path, text);
 }

@@ -30,6 +30,9 @@ int xfd_strategies(const char *path, const char *names[XFD_MAX_STRATEGIES]);
 /* Returns 0 or -errno. */
 int xfd_module_load(const char *path, const char *params);
 
+/* A module of kmod/, unless it is there already; without it the program ends. */
+void xfd_test_module_load(const char *path);
+
 /* Returns 0 or -errno: -EWOULDBLOCK if somebody holds the module. */
 int xfd_module_unload(const char *name);
 
@@ -45,5 +48,9 @@ long xfd_module_refs(const char *name);
 
 /* A number in a file, or -1. */
 long xfd_read_long(const char *path);
+
+/* Writes a setting of the kernel's, which must succeed. */
+void xfd_write_to(const char *path, const char *text);
+void xfd_write_long(const char *path, long n);
 
 #endif /* SELFTESTS_LIB_MODULE_H */

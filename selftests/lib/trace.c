@@ -11,21 +11,12 @@
 #include <unistd.h>
 
 #include "kvm_util.h"
+#include "module.h"
 #include "processor.h"
 #include "trace.h"
 
 #define TRACEFS		"/sys/kernel/tracing"
 #define INSTANCE	TRACEFS "/instances/xfd_test"
-
-void xfd_write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
-
-	TEST_ASSERT(fd >= 0, "cannot open %s, errno = %d", path, errno);
-	TEST_ASSERT(write(fd, text, strlen(text)) == strlen(text),
-		    "cannot write '%s' to %s, errno = %d", text, path, errno);
-	close(fd);
-}
 
 void xfd_trace_setup(u64 nr)
 {

@@ -42,7 +42,4 @@ struct xfd_accesses xfd_trace_end(int cpu);
  */
 char *xfd_trace_end_words(int cpu);
 
-/* Writes a setting of the kernel's, which must succeed. */
-void xfd_write_to(const char *path, const char *text);
-
 #endif /* SELFTESTS_LIB_TRACE_H */

@@ -49,7 +49,7 @@
  *		argc = xfd_begin(argc, argv, options);
  *		xfd_require_amx();
  *		if (options[0].value)
- *			xfd_fpu_user_load(options[0].value);
+ *			xfd_test_module_load(options[0].value);
  *		return xfd_run_tests(argc, argv);
  *	}
  *
