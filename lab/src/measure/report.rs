@@ -132,12 +132,17 @@ impl Accesses {
     fn sum(&self) -> u64 {
         self.rdmsr_xfd + self.wrmsr_xfd + self.rdmsr_xfd_err + self.wrmsr_xfd_err
     }
+
+    /// All of them, of one of `times`.
+    fn each(&self, times: u64) -> f64 {
+        self.sum() as f64 / times as f64
+    }
 }
 
 impl Cost {
     /// RDMSR and WRMSR of both MSRs, each time.
     pub fn accesses(&self) -> f64 {
-        self.msr.sum() as f64 / self.times as f64
+        self.msr.each(self.times)
     }
 
     /// WRMSR of both MSRs, each time.
@@ -149,7 +154,7 @@ impl Cost {
 impl Nested {
     /// RDMSR and WRMSR of both MSRs, each time.
     pub fn accesses(&self) -> f64 {
-        self.msr.sum() as f64 / self.times as f64
+        self.msr.each(self.times)
     }
 
     /// VM-exits to L0, each time.
@@ -161,6 +166,6 @@ impl Nested {
 impl Vcpus {
     /// RDMSR and WRMSR of both MSRs, per exit.
     pub fn accesses(&self) -> f64 {
-        self.msr.sum() as f64 / self.times as f64
+        self.msr.each(self.times)
     }
 }
