@@ -222,10 +222,10 @@ fn write(lab: &Lab, step: &mut Step, tree: &Path, commits: &str, dir: &str) -> R
     let new = lab.at("build/linux/series.new");
     files::remove(&new)?;
     fs::create_dir_all(&new)?;
-    // No hash, no version of git, no encoding: the same commits give the same files.
-    let format =
-        "-c format.useAutoBase=false -c diff.algorithm=myers format-patch -q --zero-commit \
-                  --no-signature -n --no-base --no-thread -o";
+    // No hash, no version of git, no encoding, and nothing of the user's settings or of the tree's
+    // size: the same commits give the same files.
+    let format = "-c format.useAutoBase=false -c diff.algorithm=myers format-patch -q --zero-commit \
+                  --no-signature -n --no-base --no-thread --abbrev=8 --src-prefix=a/ --dst-prefix=b/ -o";
     step.run(
         git(tree)
             .args(format.split_whitespace())
@@ -272,6 +272,19 @@ mod tests {
             pinned: true,
         };
         make(&lab, &pristine, &tree(&lab)).unwrap();
+        // Settings of the user's that change what git writes.
+        for (name, value) in [
+            ("core.abbrev", "20"),
+            ("diff.noprefix", "true"),
+            ("format.noprefix", "true"),
+        ] {
+            let mut config = git(&tree(&lab));
+            assert!(config
+                .args(["config", name, value])
+                .status()
+                .unwrap()
+                .success());
+        }
         let saved = || {
             save(&lab).unwrap();
             [kernel::FIXES, kernel::SERIES].map(|dir| {
@@ -289,6 +302,9 @@ mod tests {
             text.contains("Subject: [PATCH 1/1] Change a.c\n\nWhy.\n---\n"),
             "{text}"
         );
+        let changed =
+            "\ndiff --git a/a.c b/a.c\nindex d00491fd..0cfbf088 100644\n--- a/a.c\n+++ b/a.c\n";
+        assert!(text.contains(changed), "{text}");
 
         // It follows a rebase, and a patch that is moved over it changes its directory.
         let mut rebase = git(&tree(&lab));
