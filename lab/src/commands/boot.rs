@@ -16,6 +16,7 @@ use crate::build::module;
 use crate::build::selftests;
 use crate::machine::words::{self, quoted};
 use crate::machine::{self, End, Machine, Severity, Told};
+use crate::measure::strategies;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -92,6 +93,9 @@ impl Options {
 
 /// Returns the command's exit status.
 pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
+    if let Some(name) = &options.strategy {
+        strategies::need(lab, name, options.broken)?;
+    }
     // With everything of the caller's own, nothing is built here.
     let builds = !(options.bare
         && options.kernel.is_some()
@@ -215,6 +219,24 @@ fn script(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_strategy_that_is_not_there_is_refused_before_anything_is_built() {
+        #[derive(clap::Parser)]
+        struct Arguments {
+            #[command(flatten)]
+            boot: Options,
+        }
+        let words = ["boot", "--strategy", "eagre", "--", "true"];
+        let options = <Arguments as clap::Parser>::parse_from(words).boot;
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("rust/strategy.rs");
+        std::fs::create_dir_all(list.with_file_name("")).unwrap();
+        std::fs::write(list, include_str!("../../../rust/strategy.rs")).unwrap();
+        let lab = Lab::at_root(dir.path(), Default::default()).unwrap();
+        let said = run(&lab, &options).unwrap_err().to_string();
+        assert!(said.contains("no strategy \"eagre\""), "{said}");
+    }
 
     #[test]
     fn words_reach_the_machine_as_they_are() {
