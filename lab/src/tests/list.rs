@@ -9,7 +9,10 @@ use serde::Deserialize;
 use crate::base::{failure::Failure, files, layout::Lab};
 use crate::build::{emulator::Emulator, kernel::Kind, module};
 use crate::machine::words::quoted;
-use crate::measure::{report::is_strategy, strategies};
+use crate::measure::{
+    report::{is_strategy, WITHOUT_MODULE},
+    strategies,
+};
 
 /// selftests/list.toml, or a list that a command makes.
 #[derive(Debug, Deserialize)]
@@ -25,20 +28,40 @@ const STRATEGIES: &str = "strategies";
 
 impl List {
     pub fn read(lab: &Lab) -> Result<List> {
-        let mut list: List = files::toml(&lab.at(LIST))?;
-        let all = strategies::strategies(lab)?;
-        for entry in &mut list.test {
-            if let Some((what, next)) = entry.wrong() {
+        let list: List = files::toml(&lab.at(LIST))?;
+        list.on(&strategies::strategies(lab)?)
+    }
+
+    /// The list of a module that has these strategies, if nothing is wrong with it.
+    fn on(mut self, all: &[String]) -> Result<List> {
+        for entry in &mut self.test {
+            let wrong = |what: &str, next: &str| {
                 let what = format!("{LIST}: \"{}\": {what}", entry.name);
-                return Err(Failure::new(what).next(next).into());
+                Err(Failure::new(what).next(next).into())
+            };
+            if let Some((what, next)) = entry.wrong() {
+                return wrong(what, next);
             }
             let kernels = entry.kernels.iter().map(|on| match on == STRATEGIES {
-                true => all.as_slice(),
+                true => all,
                 false => std::slice::from_ref(on),
             });
-            entry.kernels = kernels.collect::<Vec<_>>().concat();
+            let kernels = kernels.collect::<Vec<_>>().concat();
+            let broken = entry.module == module::Kind::Broken;
+            let known = |on: &String| {
+                !is_strategy(on) || all.contains(on) || (broken && on == strategies::BROKEN)
+            };
+            if let Some(on) = kernels.iter().find(|on| !known(on)) {
+                let next = format!(
+                    "\"kernels\" has some of: {}, {STRATEGIES}, {}",
+                    WITHOUT_MODULE.join(", "),
+                    all.join(", ")
+                );
+                return wrong(&format!("there is no kernel or strategy \"{on}\""), &next);
+            }
+            entry.kernels = kernels;
         }
-        Ok(list)
+        Ok(self)
     }
 }
 
@@ -496,6 +519,29 @@ pub mod tests {
             toml::from_str::<List>("[[test]]\nname='a'\ncommand='a'\nkernels=[]\nkernal=1\n")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_there_is_a_mistake() {
+        let on = |kernel: &str, more: &str| {
+            let text =
+                format!("[[test]]\nname='a'\ncommand='a'\nkernels=['unloaded','{kernel}']\n{more}");
+            let list: List = toml::from_str(&text).unwrap();
+            list.on(&["lazy".to_owned(), "eager".to_owned()])
+        };
+        for kernel in ["stock", "minimal", "unloaded", "eager", STRATEGIES] {
+            assert!(on(kernel, "").is_ok(), "{kernel}");
+        }
+        assert_eq!(
+            on(STRATEGIES, "").unwrap().test[0].kernels,
+            ["unloaded", "lazy", "eager"]
+        );
+        for kernel in ["patched", "strategy", "broken"] {
+            let said = on(kernel, "").err().unwrap().to_string();
+            assert!(said.contains(&format!("no kernel or strategy \"{kernel}\"")));
+            assert!(said.contains("unloaded, strategies, lazy, eager"), "{said}");
+        }
+        assert!(on("broken", "module='module-broken'\n").is_ok());
     }
 
     #[test]
