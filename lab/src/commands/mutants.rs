@@ -132,6 +132,12 @@ impl Mutant {
                 .next("give \"Test:\" or \"Kernel:\" another value in its header")
                 .into());
         }
+        if !list.test.iter().any(|e| e.kernels.contains(on)) {
+            let what = format!("{}: nothing of the list runs on \"{on}\"", self.name);
+            return Err(Failure::new(what)
+                .next("give \"Kernel:\" in its header a strategy, or \"unloaded\"")
+                .into());
+        }
         let entry = entry.unwrap_or(&command);
         Ok(Test::of(entry, on, kernel::Kind::Patched, *cpus))
     }
@@ -500,6 +506,9 @@ mod tests {
         let nowhere = header.replace("lazy", "unloaded");
         let error = parse(&nowhere, DIFF).unwrap().run(&list).err().unwrap();
         assert!(error.to_string().contains("must pass on unloaded"));
+        let nowhere = other.replace("lazy", "patched");
+        let error = parse(&nowhere, DIFF).unwrap().run(&list).err().unwrap();
+        assert!(error.to_string().contains("runs on \"patched\""), "{error}");
     }
 
     #[test]
