@@ -14,7 +14,9 @@ use crate::base::layout::Lab;
 use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
-use crate::commands::{bisect, boot, check, edit, figures, fits, mutants, nightly, run, upstream};
+use crate::commands::{
+    bisect, boot, check, costs, edit, figures, fits, mutants, nightly, run, upstream,
+};
 use crate::tests::select::Wanted;
 
 #[derive(Parser)]
@@ -48,6 +50,9 @@ enum Command {
     /// Write the figures of the last measurement into README.md and Documentation/; measures first
     /// if there is none of what is built now
     Figures,
+    /// Print what the counts of the last measurement come to in cycles, by what is published of the
+    /// operations (Documentation/costs.toml)
+    Costs,
     /// Run every test; prints KTAP and writes build/report/check.json
     Check(check::Options),
     /// Run the kernel tree's own KVM selftests with and without the module; writes
@@ -144,6 +149,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         Command::Run => run::run(&lab)?,
         Command::Figures => figures::run(&lab)?,
+        Command::Costs => costs::run(&lab)?,
         Command::Check(options) => return status(check::run(&lab, &options)),
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),

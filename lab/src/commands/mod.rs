@@ -5,6 +5,7 @@ pub mod bisect; // `lab bisect`: the kernel after each patch of the host series
 pub mod boot; // `lab boot`: one command in one machine
 pub mod check; // `lab check`: every test, as KTAP and check.json
 pub mod cli; // the command line
+pub mod costs; // `lab costs`: what the counts come to in cycles
 pub mod edit; // `lab kernel`: the loop of a developer of the host series
 pub mod figures; // `lab figures`: the last measurement, written into the documents
 pub mod fits; // `lab fits`: does a kernel source take the host series?

@@ -145,6 +145,11 @@ impl Cost {
         self.msr.each(self.times)
     }
 
+    /// RDMSR of both MSRs, each time.
+    pub fn rdmsr(&self) -> f64 {
+        (self.msr.rdmsr_xfd + self.msr.rdmsr_xfd_err) as f64 / self.times as f64
+    }
+
     /// WRMSR of both MSRs, each time.
     pub fn wrmsr(&self) -> f64 {
         (self.msr.wrmsr_xfd + self.msr.wrmsr_xfd_err) as f64 / self.times as f64

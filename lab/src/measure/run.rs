@@ -136,12 +136,19 @@ pub fn measured(lab: &Lab) -> Result<Report> {
 /// builds, as [`measured`] does, since what is not built cannot be compared; keeps the lock.
 pub fn current(lab: &Lab) -> Result<Option<Report>> {
     let subject = subject(lab)?;
-    let path = path(lab);
-    if !stamp::fresh(lab, STAMP, &subject.print, &[&path]) {
+    if !stamp::fresh(lab, STAMP, &subject.print, &[&path(lab)]) {
         return Ok(None);
     }
-    let text = files::text(&path)?;
-    let report = serde_json::from_str(&text).map_err(|error| {
+    last(lab)
+}
+
+/// The last measurement, whatever it is of, if there is one.
+pub fn last(lab: &Lab) -> Result<Option<Report>> {
+    let path = path(lab);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let report = serde_json::from_str(&files::text(&path)?).map_err(|error| {
         Failure::new(format!("{} is no report: {error}", lab.shown(&path)))
             .next("`make run` writes it anew")
     })?;

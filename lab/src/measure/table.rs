@@ -10,30 +10,30 @@ use crate::measure::report::{
 };
 
 /// Rows under the names of the strategies; a row without cells is a section's title.
-struct Table<'a> {
+pub struct Table<'a> {
     report: &'a Report,
     rows: Vec<(String, Option<Vec<String>>)>,
 }
 
 impl<'a> Table<'a> {
-    fn new(report: &'a Report) -> Self {
+    pub fn new(report: &'a Report) -> Self {
         Table {
             report,
             rows: Vec::new(),
         }
     }
 
-    fn section(&mut self, title: &str) {
+    pub fn section(&mut self, title: &str) {
         self.rows.push((title.to_owned(), None));
     }
 
-    fn row(&mut self, name: &str, cell: impl Fn(&Figures) -> String) {
+    pub fn row(&mut self, name: &str, cell: impl Fn(&Figures) -> String) {
         let cells = self.report.strategies.values().map(cell).collect();
         self.rows.push((format!("  {name}"), Some(cells)));
     }
 
     /// A section with a row for each state of the guest.
-    fn by_state(&mut self, title: &str, cell: impl Fn(&Figures, &str) -> String) {
+    pub fn by_state(&mut self, title: &str, cell: impl Fn(&Figures, &str) -> String) {
         self.section(title);
         for state in STATES {
             self.row(&shown(state), |f| cell(f, state));
@@ -131,23 +131,27 @@ fn nested(report: &Report) -> Table<'_> {
     table
 }
 
+/// By what they are, and where the figures have them.
+type SlowPath = (&'static str, fn(&Figures) -> &States);
+
+/// What saves the guest's registers.
+pub const SLOW_PATHS: [SlowPath; 3] = [
+    ("a switch to a plain task and back", |f| &f.switch_plain),
+    ("a switch to a task with tiles and back", |f| &f.switch_amx),
+    ("an exit to userspace and back", |f| &f.userspace),
+];
+
 /// What a task switch, or an exit to userspace, costs in MSR accesses and instructions.
 fn slow_path(report: &Report) -> Table<'_> {
     let mut table = Table::new(report);
     let costs = "RDMSR and WRMSR of XFD+XFD_ERR, instructions";
-    type Of = fn(&Figures) -> &States;
-    let kinds: [(&str, Of); 3] = [
-        ("a switch to a plain task and back", |f| &f.switch_plain),
-        ("a switch to a task with tiles and back", |f| &f.switch_amx),
-        ("an exit to userspace and back", |f| &f.userspace),
-    ];
-    for (title, of) in kinds {
+    for (title, of) in SLOW_PATHS {
         table.by_state(&format!("{title}: {costs}"), |f, state| {
             slow_cell(&of(f)[state])
         });
     }
     if report.strategies.iter().any(|(_, f)| {
-        kinds
+        SLOW_PATHS
             .iter()
             .any(|(_, of)| of(f).values().any(|c| c.kept < c.times))
     }) {
