@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# Sphinx: plain RST and one directive, `mutants`; warnings are errors (make docs).
+# Sphinx: plain RST and two directives, `mutants` and `costs`; warnings are errors (make docs).
 
+import tomllib
 from pathlib import Path
 
 from docutils import nodes
@@ -35,6 +36,33 @@ class Mutants(Directive):
         return [nodes.table("", group)]
 
 
+class Costs(Directive):
+    """Each entry of costs.toml, below its operation."""
+
+    def run(self):
+        ledger = tomllib.loads((Path(__file__).parent / "costs.toml").read_text())
+        operations = nodes.definition_list()
+        for operation in ledger["operation"]:
+            entries = nodes.bullet_list()
+            entries += [entry(e) for e in operation.get("published", [])]
+            if not entries.children:
+                entries = nodes.paragraph(text="Nothing is published that we know of.")
+            term = nodes.term(text=operation["name"])
+            operations += nodes.definition_list_item("", term, nodes.definition("", entries))
+        return [operations]
+
+
+def entry(e):
+    least, most = e["least"], e.get("most")
+    interval = f"at least {least}" if most is None else f"{least} to {most}"
+    interval = str(least) if least == most else interval
+    like = f", {e['like']}" if "like" in e else ""
+    text = f"{interval} {e.get('unit', 'cycles')}{like}: {e['how']} by {e['who']}, CPU {e['cpu']}. "
+    end = f", {e['date']}; {e['source']}"
+    title = nodes.emphasis(text=e["title"])
+    return nodes.list_item("", nodes.paragraph("", "", nodes.Text(text), title, nodes.Text(end)))
+
+
 def row(first, *second):
     cells = (nodes.entry("", nodes.paragraph("", "", *c)) for c in ([first], second))
     return nodes.row("", *cells)
@@ -42,3 +70,4 @@ def row(first, *second):
 
 def setup(app):
     app.add_directive("mutants", Mutants)
+    app.add_directive("costs", Costs)

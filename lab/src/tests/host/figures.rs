@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the documents quote of the measurement: tables, as `make run` prints them, and the figures in
-//! their text, which Documentation/figures.toml lists.
+//! What the documents quote of the measurement: tables, as `make run` and `lab costs` print them, and
+//! the figures in their text, which Documentation/figures.toml lists.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,6 +15,7 @@ use crate::base::failure::Failure;
 use crate::base::files::{self, write_atomic};
 use crate::base::layout::Lab;
 use crate::build::kernel::{FIXES, MINIMAL, SERIES};
+use crate::measure::costs::{self, Ledger};
 use crate::measure::report::{Report, WITHOUT_MODULE};
 use crate::measure::table;
 use crate::tests::host::goals::Measurement;
@@ -39,7 +40,7 @@ pub fn tests(lab: &Lab, measurement: &Arc<Measurement>) -> Result<Vec<Host>> {
             measures: true,
             ..host(format!("figures: {name}"), move |lab| {
                 let document = Document::read(lab, &name)?;
-                let figures = Figures::of(measurement.report(lab)?)?;
+                let figures = Figures::of(measurement.report(lab)?, &Ledger::read(lab)?)?;
                 let (_, stale) = document.renewed(&figures)?;
                 if stale.is_empty() {
                     return Ok(());
@@ -56,7 +57,7 @@ pub fn tests(lab: &Lab, measurement: &Arc<Measurement>) -> Result<Vec<Host>> {
 
 /// Writes the figures of a report into the documents; those that changed.
 pub fn renew(lab: &Lab, report: &Report) -> Result<Vec<PathBuf>> {
-    let figures = Figures::of(report)?;
+    let figures = Figures::of(report, &Ledger::read(lab)?)?;
     let mut changed = Vec::new();
     for name in quoting(&sentences(lab)?) {
         let document = Document::read(lab, &name)?;
@@ -129,13 +130,20 @@ fn listed(lab: &Lab) -> Result<()> {
 /// The figures of a report, by their names in run.json.
 struct Figures {
     strategies: Value,
-    /// As printed: each begins with the names of the strategies.
+    /// As printed: each begins with one of HEADS.
     tables: Vec<String>,
 }
 
+/// The first words of all tables.
+const HEADS: [&str; 2] = [WITHOUT_MODULE[0], costs::PUBLISHED];
+
 impl Figures {
-    fn of(report: &Report) -> Result<Figures> {
-        let text = table::tables(report);
+    fn of(report: &Report, ledger: &Ledger) -> Result<Figures> {
+        let text = format!(
+            "{}\n{}",
+            table::tables(report),
+            costs::tables(ledger, report)
+        );
         Ok(Figures {
             strategies: serde_json::to_value(&report.strategies)?,
             tables: text
@@ -226,15 +234,18 @@ impl Document {
     fn renewed(&self, figures: &Figures) -> Result<(String, Vec<String>)> {
         let mut stale = Vec::new();
         let mut new: Vec<(Range<usize>, String)> = Vec::new();
-        for (at, old) in tables(&self.text) {
+        for (at, indent, old) in tables(&self.text) {
             let head = |t: &str| t.lines().nth(1).map(str::to_owned);
-            let printed = figures.tables.iter().find(|t| head(t) == head(old));
-            match printed.or(figures.tables.first()) {
-                Some(printed) if printed != old => {
-                    stale.extend(differences(old, printed));
-                    new.push((at, printed.clone()));
+            match figures.tables.iter().find(|t| head(t) == head(&old)) {
+                Some(printed) if *printed != old => {
+                    stale.extend(differences(&old, printed));
+                    new.push((at, indented(printed, indent)));
                 }
-                _ => {}
+                Some(_) => {}
+                None => stale.push(format!(
+                    "no table has \"{}\"",
+                    head(&old).unwrap_or_default()
+                )),
             }
         }
         for sentence in &self.sentences {
@@ -290,7 +301,7 @@ impl Document {
     /// that no sentence of the list covers.
     fn mismatches(&self) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
-        let mut covered: Vec<Range<usize>> = tables(&self.text).map(|(at, _)| at).collect();
+        let mut covered: Vec<Range<usize>> = tables(&self.text).map(|(at, ..)| at).collect();
         for sentence in &self.sentences {
             let found = self.found(sentence)?.filter_map(|c| c.get(0));
             let before = covered.len();
@@ -317,22 +328,48 @@ fn placeholders(sentence: &str) -> impl Iterator<Item = &str> {
     parts.filter_map(|part| part.split_once('}').map(|(inside, _)| inside))
 }
 
-/// The blocks of a Markdown text that begin with the names of strategies.
-fn tables(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
-    let mut fences = Vec::new();
+/// The tables of a text: where they are, how far they are indented, and what they say. They are
+/// between Markdown's fences, or RST's literal blocks.
+fn tables(text: &str) -> impl Iterator<Item = (Range<usize>, usize, String)> + '_ {
+    let mut blocks: Vec<Range<usize>> = Vec::new();
+    // Where a fence was opened, and the end of the line before a literal block.
+    let (mut fence, mut literal) = (None, None);
     let mut at = 0;
     for line in text.split_inclusive('\n') {
+        let end = at + line.len();
         if line.starts_with("```") {
-            fences.push((at, at + line.len()));
+            match fence.take() {
+                Some(from) => blocks.push(from..at),
+                None => fence = Some(end),
+            }
+        } else if let Some(from) =
+            literal.filter(|_| line.starts_with(|c: char| !c.is_whitespace()))
+        {
+            blocks.push(from..at);
+            literal = None;
         }
-        at += line.len();
+        if line.trim_end().ends_with("::") {
+            literal = Some(end);
+        }
+        at = end;
     }
-    let blocks: Vec<_> = fences.chunks_exact(2).map(|f| f[0].1..f[1].0).collect();
+    blocks.extend(literal.map(|from| from..at));
     blocks.into_iter().filter_map(|at| {
         let block = text[at.clone()].trim_end();
-        let is_table = block.lines().next()?.split_whitespace().next() == Some(WITHOUT_MODULE[0]);
-        is_table.then_some((at.start..at.start + block.len(), block))
+        let from = at.start + block.len() - block.trim_start_matches('\n').len();
+        let block = &text[from..at.start + block.len()];
+        let is_table = HEADS.contains(&block.split_whitespace().next()?);
+        let lines = block.lines().filter(|l| !l.is_empty());
+        let indent = lines.map(|l| l.len() - l.trim_start().len()).min()?;
+        let plain = block.lines().map(|l| l.get(indent..).unwrap_or_default());
+        let plain = plain.collect::<Vec<_>>().join("\n");
+        is_table.then_some((from..from + block.len(), indent, plain))
     })
+}
+
+fn indented(table: &str, by: usize) -> String {
+    let lines = table.lines().map(|l| format!("{:by$}{l}", ""));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The lines of two texts that differ.
@@ -352,6 +389,7 @@ fn differences(old: &str, new: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::measure::collection::tests::report;
+    use crate::measure::costs::tests::ledger;
 
     fn document(text: &str, sentences: &[&str]) -> Document {
         Document {
@@ -363,7 +401,7 @@ mod tests {
     fn figures(change: impl Fn(&mut Report)) -> Figures {
         let mut report = report();
         change(&mut report);
-        Figures::of(&report).unwrap()
+        Figures::of(&report, &ledger()).unwrap()
     }
 
     const NM: &str = "costs {lazy.nm.exits} exits and {lazy.nm.instructions} instructions, \
@@ -433,9 +471,22 @@ mod tests {
     #[test]
     fn a_table_must_be_as_printed() {
         let figures = figures(|_| {});
-        let with = |table: &str| format!("# x\n\n```\n{table}\n```\n\n```\nother\n```\n");
-        for printed in &figures.tables {
+        let markdown = |table: &str| format!("# x\n\n```\n{table}\n```\n\n```\nother\n```\n");
+        let rst = |table: &str| {
+            let table = indented(table, 4);
+            format!("x\n=\n\nIt says::\n\n{table}\n\n::\n\n    other\n\nx\n")
+        };
+        let at_the_end = |table: &str| format!("::\n\n{}\n", indented(table, 3));
+        type With<'a> = &'a dyn Fn(&str) -> String;
+        let all: [With; 3] = [&markdown, &rst, &at_the_end];
+        assert_eq!(figures.tables.len(), 7);
+        for (printed, with) in figures
+            .tables
+            .iter()
+            .flat_map(|t| all.map(|with| (t, with)))
+        {
             let fine = with(printed);
+            assert_eq!(tables(&fine).count(), 1, "{fine}");
             let (text, stale) = document(&fine, &[]).renewed(&figures).unwrap();
             assert_eq!((text, stale), (fine.clone(), vec![]));
             let last = printed.lines().last().unwrap();
@@ -444,6 +495,18 @@ mod tests {
             let (text, stale) = document(&old, &[]).renewed(&figures).unwrap();
             assert_eq!(text, fine);
             assert_eq!(stale, ["-  armed 1 2 3".to_owned(), format!("+{last}")]);
+        }
+    }
+
+    #[test]
+    fn a_table_that_nobody_prints_is_stale() {
+        let figures = figures(|_| {});
+        for block in ["```\nstock\nx\n  y\n```\n", "::\n\n  published\n  x\n"] {
+            let (text, stale) = document(block, &[]).renewed(&figures).unwrap();
+            assert_eq!(
+                (text.as_str(), stale),
+                (block, vec!["no table has \"x\"".into()])
+            );
         }
     }
 
