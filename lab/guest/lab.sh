@@ -37,6 +37,18 @@ lab_label() {
 	mark "label $1"
 }
 
+# Brings a file out of the machine: the lab puts it below files/ in the machine's directory.
+lab_get() {
+	if [ ! -e "$1" ]; then
+		echo "lab: there is no $1 to bring out"
+		return 1
+	fi
+	stty -F /dev/ttyS1 115200
+	mark "file ${1##*/}"
+	gzip -c "$1" | base64
+	mark "end-file"
+}
+
 # Bits of the kernel's taint that it sets when it complains: M, B, D, W and L.
 lab_bad=$((1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `lab boot`: one command in one machine, its output streamed, its status returned.
 
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::base::failure::Failure;
 use crate::base::layout::Lab;
@@ -15,7 +16,7 @@ use crate::build::kmod;
 use crate::build::module;
 use crate::build::selftests;
 use crate::machine::words::{self, quoted};
-use crate::machine::{self, End, Machine, Severity, Told};
+use crate::machine::{self, End, Machine, Severity, Told, FILES};
 use crate::measure::strategies;
 
 #[derive(clap::Args)]
@@ -61,6 +62,10 @@ pub struct Options {
     /// A file or directory to put into the machine, under /add (may be repeated)
     #[arg(long, value_name = "FILE")]
     add: Vec<PathBuf>,
+    /// A file to bring out of the machine when the command has ended, into this directory (may be
+    /// repeated)
+    #[arg(long, value_name = "FILE")]
+    get: Vec<String>,
     /// Seconds after which the machine is killed
     #[arg(long, default_value_t = 300)]
     timeout: u64,
@@ -144,14 +149,22 @@ pub fn run(lab: &Lab, options: &Options) -> Result<i32> {
         memory: options.memory,
         parameters: words::parameters(options.emulator_unpatched, &options.params),
         without: words::lacking(options.emulator_unpatched, &options.without),
-        command: script(&options.command),
+        command: script(&options.command, &options.get),
         timeout: Duration::from_secs(options.timeout),
         silence: Duration::from_secs(options.silence),
     };
-    boot(lab, &machine, options.console)
+    let status = boot(lab, &machine, options.console)?;
+    let files = lab.at("build/boot").join(&machine.name).join(FILES);
+    for name in options.get.iter().filter_map(|f| Path::new(f).file_name()) {
+        let from = files.join(name);
+        if from.exists() {
+            fs::copy(&from, name).with_context(|| format!("writing {}", name.to_string_lossy()))?;
+        }
+    }
+    Ok(status)
 }
 
-fn own(path: &std::path::Path) -> Result<PathBuf> {
+fn own(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(|error| {
         Failure::new(format!("{}: {error}", path.display()))
             .next("check the path")
@@ -208,12 +221,21 @@ pub fn boot(lab: &Lab, machine: &Machine, console: bool) -> Result<i32> {
     Ok(status)
 }
 
-/// One word is a script; several are quoted, so that the machine's sh sees the same words.
-fn script(words: &[String]) -> String {
-    match words {
+/// One word is a script; several are quoted, so that the machine's sh sees the same words. The files
+/// come out whatever the command's status, which stays.
+fn script(words: &[String], get: &[String]) -> String {
+    let command = match words {
         [one] => format!("{one}\n"),
         many => many.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ") + "\n",
+    };
+    if get.is_empty() {
+        return command;
     }
+    let mut text = format!("(\n{command})\nstatus=$?\n. /etc/lab.sh\n");
+    for file in get {
+        text += &format!("lab_get {} || status=1\n", quoted(file));
+    }
+    text + "exit $status\n"
 }
 
 #[cfg(test)]
@@ -240,7 +262,7 @@ mod tests {
 
     #[test]
     fn words_reach_the_machine_as_they_are() {
-        assert_eq!(script(&["echo a; echo b".into()]), "echo a; echo b\n");
+        assert_eq!(script(&["echo a; echo b".into()], &[]), "echo a; echo b\n");
         let words = [
             "printf".to_owned(),
             "%s|".into(),
@@ -250,9 +272,22 @@ mod tests {
         ];
         let out = std::process::Command::new("sh")
             .arg("-c")
-            .arg(script(&words))
+            .arg(script(&words, &[]))
             .output()
             .unwrap();
         assert_eq!(out.stdout, b"it's|a b|$x|");
+    }
+
+    #[test]
+    fn files_come_out_and_the_status_stays() {
+        let text = script(&["exit 3".into()], &["/tmp/x".into()]);
+        let lab_get = "lab_get() { echo \"got $1\"; }\n";
+        let text = text.replace(". /etc/lab.sh\n", lab_get);
+        let mut sh = std::process::Command::new("sh");
+        let out = sh.arg("-c").arg(text).output().unwrap();
+        assert_eq!(
+            (out.status.code(), out.stdout),
+            (Some(3), b"got /tmp/x\n".to_vec())
+        );
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::base::files::remove;
 use crate::base::interrupt;
+use crate::machine::brought::Brought;
 use crate::machine::console::{message, Lines};
 use crate::machine::marks::{Event, OutputParser};
 use crate::machine::splats::{Severity, SplatScanner};
@@ -68,6 +69,8 @@ struct Follower<'a> {
     console: Tail,
     output: Tail,
     parser: OutputParser,
+    /// The file that comes where output would.
+    file: Option<Brought>,
     lines: Lines,
     scanner: SplatScanner,
     last_lines: Vec<String>,
@@ -89,6 +92,7 @@ impl<'a> Follower<'a> {
             console: Tail::new(dir.join("console.log")),
             output: Tail::new(dir.join("output.log")),
             parser: OutputParser::default(),
+            file: None,
             lines: Lines::default(),
             scanner: SplatScanner::default(),
             last_lines: Vec::new(),
@@ -147,24 +151,31 @@ impl<'a> Follower<'a> {
         }
         for event in self.parser.feed(&output) {
             match event {
-                Event::Output(bytes) => {
-                    if self.running {
-                        tell(Told::Output(&bytes));
-                    }
-                }
-                Event::Mark(mark) => self.mark(&mark, tell),
+                Event::Output(bytes) => match &mut self.file {
+                    Some(file) => file.take(&bytes)?,
+                    None if self.running => tell(Told::Output(&bytes)),
+                    None => {}
+                },
+                Event::Mark(mark) => self.mark(&mark, tell)?,
             }
         }
         Ok(!console.is_empty() || !output.is_empty())
     }
 
-    fn mark(&mut self, mark: &str, tell: &mut dyn FnMut(Told)) {
+    fn mark(&mut self, mark: &str, tell: &mut dyn FnMut(Told)) -> Result<()> {
         match mark.split_once(' ').unwrap_or((mark, "")) {
             ("run", _) => self.running = true,
             ("failed", words) if !self.running => self.setup = Some(words.to_owned()),
+            ("file", name) => self.file = Some(Brought::begin(&self.dir, name)?),
+            ("end-file", _) => {
+                if let Some(file) = self.file.take() {
+                    file.end()?;
+                }
+            }
             ("exit", status) => self.exit = Some((status.parse().unwrap_or(125), Instant::now())),
             _ => tell(Told::Mark(mark)),
         }
+        Ok(())
     }
 
     fn console_line(&mut self, line: &str, tell: &mut dyn FnMut(Told)) {
@@ -289,6 +300,28 @@ mod tests {
         assert!(outcome.failure().is_none());
         assert_eq!(output, "hello\n");
         assert_eq!(marks, ["begin", "label x"]);
+    }
+
+    #[test]
+    fn a_file_comes_out_of_the_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = "printf '\\036LAB begin\\n\\036LAB run\\na\\n\\036LAB file /tmp/x\\n'; \
+                     printf 'hello' | gzip -c | base64; printf '\\036LAB end-file\\nb\\n'";
+        let output = std::process::Command::new("sh")
+            .args(["-c", words])
+            .output();
+        fs::write(dir.path().join("output.log"), output.unwrap().stdout).unwrap();
+        let machine = machine(Path::new(""));
+        let mut follower = Follower::new(&machine, dir.path(), Instant::now());
+        let mut said = Vec::new();
+        let mut tell = |told: Told| {
+            if let Told::Output(bytes) = told {
+                said.extend_from_slice(bytes);
+            }
+        };
+        follower.listen(&mut tell).unwrap();
+        assert_eq!(said, b"a\nb\n");
+        assert_eq!(fs::read(dir.path().join("files/x")).unwrap(), b"hello");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod console; // lines of the kernel's console
 pub mod words; // what a machine is told: words for sh, kernel parameters, CPU features
 
 mod bochsrc; // the emulator's configuration
+mod brought; // a file that the machine sends
 mod common; // what many machines have in common, packed
 mod compose; // a machine's directory, ready to be run
 mod follow; // one run of the emulator, followed to its end
@@ -18,8 +19,10 @@ mod splats; // complaints of the kernel
 mod tail; // a file that grows
 mod tool; // programs that make parts of the machine
 
+pub use brought::FILES;
 pub use compose::compose;
 pub use follow::{run, Told};
+pub use initramfs::Tree;
 pub use outcome::{End, Outcome};
 pub use spec::Machine;
 pub use splats::Severity;
