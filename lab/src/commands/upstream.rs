@@ -4,7 +4,7 @@
 //! any.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::Result;
@@ -25,12 +25,13 @@ use crate::build::{
 };
 use crate::measure::strategies::strategies;
 use crate::tests::{
+    column::{Column, FromRun},
     kept::{Kept, Record},
     ktap::Ktap,
     list::{Entry, Group, OneOrMore, Test},
     results::{Results, Row},
     select,
-    session::{print_of, Parts, Session},
+    session::{print_of, Parts},
     verdict::{Seen, Verdict},
 };
 
@@ -88,15 +89,6 @@ impl Limits {
     }
 }
 
-/// The module's strategy, or its absence: a column of the table.
-struct Column {
-    name: String,
-    group: Group,
-    parts: Parts,
-    /// Each with its fingerprint.
-    tests: Vec<(Test, String)>,
-}
-
 /// What came of one program in one column.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Ran {
@@ -113,8 +105,9 @@ struct Ran {
     seconds: f64,
 }
 
-impl Ran {
-    fn new(result: Verdict, seen: &Seen) -> Ran {
+impl FromRun for Ran {
+    fn from_run(row: &Row, seen: &Seen) -> Ran {
+        let result = row.verdict;
         Ran {
             result,
             status: seen.status,
@@ -128,6 +121,16 @@ impl Ran {
         }
     }
 
+    /// "pass", or "skip: " and why.
+    fn words(&self) -> String {
+        match self.said.as_str() {
+            "" => self.result.word().to_owned(),
+            said => format!("{}: {said}", self.result.word()),
+        }
+    }
+}
+
+impl Ran {
     /// Whether another column has the same result, in each of the program's parts.
     fn same(&self, other: &Ran) -> bool {
         (self.result, self.status, &self.parts) == (other.result, other.status, &other.parts)
@@ -136,14 +139,6 @@ impl Ran {
     /// Whether it says nothing of the program.
     fn unfinished(&self) -> bool {
         !matches!(self.result, Verdict::Pass | Verdict::Fail | Verdict::Skip)
-    }
-
-    /// "pass", or "skip: " and why.
-    fn words(&self) -> String {
-        match self.said.as_str() {
-            "" => self.result.word().to_owned(),
-            said => format!("{}: {said}", self.result.word()),
-        }
     }
 }
 
@@ -182,18 +177,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     }
     let composing = Mutex::new(());
     let ended = side_by_side(&lab.jobs, &columns, |column| {
-        column.fill(&kept, |tests, tell| {
-            let session = {
-                // One machine is composed at a time.
-                let _one = composing.lock().unwrap_or_else(|e| e.into_inner());
-                lab.lock()?;
-                let (name, group) = (format!("upstream-{}", column.name), column.group.clone());
-                let session = Session::compose(lab, &name, group, tests.to_vec(), &column.parts)?;
-                lab.unlock();
-                session
-            };
-            Ok(session.run(tell)?.console)
-        })
+        column.run(lab, &composing, &kept, "upstream")
     });
     ended.into_iter().collect::<Result<()>>()?;
     let programs = names
@@ -275,57 +259,6 @@ fn columns(
         }));
     }
     Ok(columns)
-}
-
-impl Column {
-    fn result(&self, program: &str, kept: &Kept<Ran>) -> Option<Record<Ran>> {
-        let (test, print) = self.tests.iter().find(|(t, _)| t.entry.name == program)?;
-        kept.get(&test.id, print)
-    }
-
-    /// Runs programs until each has a result: many in one boot, and after a crash or a hang the rest
-    /// in a new one. `boot` returns where the machine's console is.
-    fn fill(
-        &self,
-        kept: &Kept<Ran>,
-        boot: impl Fn(&[Test], &mut dyn FnMut(Row, Option<Seen>)) -> Result<PathBuf>,
-    ) -> Result<()> {
-        loop {
-            let tests = self.tests.iter();
-            let (todo, prints): (Vec<Test>, Vec<String>) = tests
-                .filter(|(test, print)| kept.get(&test.id, print).is_none())
-                .cloned()
-                .unzip();
-            if todo.is_empty() {
-                return Ok(());
-            }
-            let (mut done, mut said, mut saved) = (0, Vec::new(), Ok(()));
-            let console = boot(&todo, &mut |row, seen| {
-                let at = todo.iter().position(|t| t.id == row.name);
-                let (Some(i), Some(seen)) = (at, seen.filter(|s| s.began)) else {
-                    said.extend(row.said);
-                    return;
-                };
-                let ran = Ran::new(row.verdict, &seen);
-                done += 1;
-                let (count, name) = (todo.len(), &todo[i].entry.name);
-                eprintln!("lab: {}: {done}/{count} {name}: {}", self.name, ran.words());
-                if let Err(error) = kept.keep(&row.name, &prints[i], ran) {
-                    saved = Err(error);
-                }
-            })?;
-            saved?;
-            if done == 0 {
-                let what = format!("upstream's selftests on {}: none of them ran", self.name);
-                said.dedup();
-                return Err(Failure::new(what)
-                    .details(said)
-                    .log(&console)
-                    .next("the console log says how far the machine came")
-                    .into());
-            }
-        }
-    }
 }
 
 /// build/report/upstream.json
@@ -487,7 +420,7 @@ mod tests {
         };
         let limits: Limits = toml::from_str("timeout = 1\ncpus = 1\nmemory = 1\n").unwrap();
         let (verdict, _) = crate::tests::verdict::judge(&limits.entry("x"), &seen, None);
-        Ran::new(verdict, &seen)
+        Ran::from_run(&Row::new("x", verdict, Vec::new()), &seen)
     }
 
     fn program<'a>(name: &'a str, results: &[(&'a str, &Ran)]) -> Program<'a> {
@@ -569,63 +502,6 @@ mod tests {
             (row.verdict, row.said.concat()),
             (Verdict::Skip, "too big".into())
         );
-    }
-
-    #[test]
-    fn after_a_crash_the_rest_runs_in_a_new_boot_and_nothing_runs_twice() {
-        let limits: Limits = toml::from_str("timeout = 1\ncpus = 1\nmemory = 1\n").unwrap();
-        let test = |name| Test::of(&limits.entry(name), "lazy", kernel::Kind::Patched, 1);
-        let path = PathBuf::new;
-        let column = Column {
-            name: "lazy".into(),
-            group: test("a").0,
-            parts: Parts {
-                emulator: path(),
-                kernel: kernel::Kernel {
-                    source: path(),
-                    objects: path(),
-                },
-                module: None,
-                programs: Vec::new(),
-                added: Vec::new(),
-                pace: 1,
-            },
-            tests: ["a", "b", "c"].map(|n| (test(n).1, n.to_owned())).to_vec(),
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let lab = Lab::at_root(dir.path(), Default::default()).unwrap();
-        let boots = Mutex::new(Vec::new());
-        // The second program of each machine crashes it.
-        let boot = |tests: &[Test], tell: &mut dyn FnMut(Row, Option<Seen>)| {
-            let names: Vec<&str> = tests.iter().map(|t| t.entry.name.as_str()).collect();
-            boots.lock().unwrap().push(names.concat());
-            for (i, test) in tests.iter().enumerate() {
-                let verdict = [Verdict::Pass, Verdict::Crash][i.min(1)];
-                let seen = Seen {
-                    began: i < 2,
-                    ..Seen::default()
-                };
-                tell(Row::new(&test.id, verdict, Vec::new()), Some(seen));
-            }
-            tell(Row::new("boots", Verdict::Fail, Vec::new()), None);
-            Ok(path())
-        };
-        column.fill(&Kept::open(&lab, "x"), boot).unwrap();
-        assert_eq!(*boots.lock().unwrap(), ["abc", "c"]);
-        let kept = Kept::open(&lab, "x");
-        column.fill(&kept, boot).unwrap();
-        assert_eq!(boots.lock().unwrap().len(), 2);
-        let result = |name| column.result(name, &kept).unwrap().result.result;
-        assert_eq!(result("b"), Verdict::Crash);
-        assert_eq!((result("a"), result("c")), (Verdict::Pass, Verdict::Pass));
-
-        // A machine that runs nothing is an error, in its own words.
-        let none = |_: &[Test], tell: &mut dyn FnMut(Row, Option<Seen>)| {
-            tell(Row::new("x", Verdict::Fail, vec!["no room".into()]), None);
-            Ok(path())
-        };
-        let error = column.fill(&Kept::open(&lab, "y"), none).unwrap_err();
-        assert!(error.to_string().contains("no room"));
     }
 
     #[test]

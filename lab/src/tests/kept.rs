@@ -59,6 +59,14 @@ impl<T: Clone + DeserializeOwned + Serialize> Kept<T> {
         self.all().remove(name);
     }
 
+    /// The same, if what came of it is not good enough.
+    pub fn forget_unless(&self, name: &str, good: impl Fn(&T) -> bool) {
+        let mut all = self.all();
+        if all.get(name).is_some_and(|record| !good(&record.result)) {
+            all.remove(name);
+        }
+    }
+
     /// All of them, in order of their names, whatever they were found with.
     pub fn records(&self) -> Vec<Record<T>> {
         self.all().values().cloned().collect()
@@ -88,6 +96,8 @@ mod tests {
         again.forget("a");
         assert!(again.get("a", "1").is_none());
         again.keep("c", "3", word("three")).unwrap();
+        again.forget_unless("c", |result| result.word == "three");
+        again.forget_unless("none", |_| false);
         let names: Vec<String> = Kept::<Word>::open(&lab, "x")
             .records()
             .into_iter()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tests: the list, what each did, the verdict.
 
+pub mod column; // tests that have a machine in common, until each has a result
 pub mod host; // tests that need no machine
 pub mod kept; // results that outlive the lab
 pub mod ktap; // what a test writes
