@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run figures check check-debug check-rt check-fresh upstream mutants bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run figures check check-debug check-rt check-fresh guests upstream mutants bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -53,6 +53,9 @@ check-rt: lab	## Run them on a kernel with PREEMPT_RT
 check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (root only)
 	@lab/fresh.sh
 
+guests: lab	## Let Linux guests in QEMU compute, migrate, reboot, ...; print what it costs
+	@$(LAB) guests
+
 upstream: lab	## Run the kernel tree's own KVM selftests with and without the module
 	@$(LAB) upstream
 
@@ -62,7 +65,7 @@ mutants: lab	## Break each synchronisation point of the host series; a test must
 bisect: lab	## Build and boot the kernel after each patch for it
 	@$(LAB) bisect
 
-nightly: lab	## check-debug, check-rt, mutants, bisect and upstream, whatever of it is not done yet
+nightly: lab	## check-debug, check-rt, guests, mutants, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
 
 fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the patches

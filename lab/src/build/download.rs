@@ -5,7 +5,7 @@
 //! pinned leaves Debian's pool one day. Then the signed index says what there is instead, and with
 //! which SHA-256; the choice is written down beside the downloads, so that later calls make the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,13 @@ pub struct Pins {
     pub suites: Vec<String>,
     pub kernel: Pin,
     pub emulator: Pin,
+    pub qemu: Packages,
+}
+
+/// Debian packages that are wanted as they are in the first of the suites today.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Packages {
+    pub packages: Vec<String>,
 }
 
 /// A file of a Debian package.
@@ -309,36 +316,46 @@ fn apt(program: &str) -> Command {
     command
 }
 
-/// The newest version of the pin's package in the index of the suites, which apt checks the
-/// signature of.
-fn newest(lab: &Lab, pin: &Pin, suites: &[String], mirror: &str, variable: &str) -> Result<Pin> {
-    let mut step = Step::begin(lab, "index", &format!("looking for {}", pin.package))?
-        .next("check the network and this machine's apt sources, then run the same command again");
-    // A list of sources and an index of our own: the user's are not touched.
-    let dir = lab.at("build/apt");
-    fs::create_dir_all(dir.join("lists/partial"))?;
-    fs::create_dir_all(dir.join("cache"))?;
-    let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let signed = Path::new(keys).exists();
-    let signed = if signed {
-        format!("[signed-by={keys}] ")
-    } else {
-        String::new()
-    };
-    let list: String = suites
-        .iter()
-        .map(|suite| format!("deb {signed}{mirror} {suite} main\n"))
-        .collect();
-    write_atomic(&dir.join("sources.list"), list.as_bytes())?;
-    let ours = [
-        ("Dir::State::lists", "lists"),
-        ("Dir::Cache", "cache"),
-        ("Dir::Etc::sourcelist", "sources.list"),
-    ]
-    .map(|(option, at)| format!("-o{option}={}", dir.join(at).display()));
-    let of_index = |program: &str| {
+/// Debian's index of some suites, and apt's programs with it: a list of sources and an index of our
+/// own, so that the user's are not touched.
+struct Index {
+    options: [String; 3],
+}
+
+impl Index {
+    /// Fetches the index, of which apt checks the signature.
+    fn fetched(lab: &Lab, step: &mut Step, suites: &[String], mirror: &str) -> Result<Index> {
+        let dir = lab.at("build/apt");
+        fs::create_dir_all(dir.join("lists/partial"))?;
+        fs::create_dir_all(dir.join("cache"))?;
+        let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        let signed = Path::new(keys).exists();
+        let signed = if signed {
+            format!("[signed-by={keys}] ")
+        } else {
+            String::new()
+        };
+        let list: String = suites
+            .iter()
+            .map(|suite| format!("deb {signed}{mirror} {suite} main\n"))
+            .collect();
+        write_atomic(&dir.join("sources.list"), list.as_bytes())?;
+        let index = Index {
+            options: [
+                ("Dir::State::lists", "lists"),
+                ("Dir::Cache", "cache"),
+                ("Dir::Etc::sourcelist", "sources.list"),
+            ]
+            .map(|(option, at)| format!("-o{option}={}", dir.join(at).display())),
+        };
+        step.run(index.apt("apt-get").arg("update"))?;
+        Ok(index)
+    }
+
+    /// One of apt's programs, which sees this index and nothing installed.
+    fn apt(&self, program: &str) -> Command {
         let mut command = apt(program);
-        command.args(&ours).args([
+        command.args(&self.options).args([
             "-oDir::Etc::sourceparts=/dev/null",
             "-oDir::State::status=/dev/null",
             "-oAcquire::Languages=none",
@@ -346,9 +363,19 @@ fn newest(lab: &Lab, pin: &Pin, suites: &[String], mirror: &str, variable: &str)
             "-oAPT::Update::Error-Mode=any",
         ]);
         command
-    };
-    step.run(of_index("apt-get").arg("update"))?;
-    let shown = ask(of_index("apt-cache").args(["show", &pin.package])).unwrap_or_default();
+    }
+}
+
+/// What to do when apt reaches nothing.
+const UNREACHABLE: &str =
+    "check the network and this machine's apt sources, then run the same command again";
+
+/// The newest version of the pin's package in the index of the suites.
+fn newest(lab: &Lab, pin: &Pin, suites: &[String], mirror: &str, variable: &str) -> Result<Pin> {
+    let mut step =
+        Step::begin(lab, "index", &format!("looking for {}", pin.package))?.next(UNREACHABLE);
+    let index = Index::fetched(lab, &mut step, suites, mirror)?;
+    let shown = ask(index.apt("apt-cache").args(["show", &pin.package])).unwrap_or_default();
     let newest = stanza(&shown, pin).ok_or_else(|| {
         Failure::new(format!(
             "{} is no longer offered, and {} has no other version of it",
@@ -363,6 +390,70 @@ fn newest(lab: &Lab, pin: &Pin, suites: &[String], mirror: &str, variable: &str)
     })?;
     step.done();
     Ok(newest)
+}
+
+/// What was fetched of [`Packages`]: each file and the SHA-256 that it had then.
+#[derive(Deserialize, Serialize)]
+struct Fetched {
+    packages: Vec<String>,
+    files: BTreeMap<String, String>,
+}
+
+/// Fetches packages into a directory of their own beside the other downloads, and returns their archives,
+/// in order of their names. What is there already is looked at, but not fetched again.
+pub fn packages(lab: &Lab, wanted: &Packages, name: &str) -> Result<Vec<Archive>> {
+    let dir = lab.downloads().join(name);
+    let record = dir.join("fetched.toml");
+    if let Some(there) = fetched(&dir, &record, wanted)? {
+        return Ok(there);
+    }
+    files::remove(&dir)?;
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let mut step =
+        Step::begin(lab, &format!("fetch-{name}"), &format!("fetching {name}"))?.next(UNREACHABLE);
+    let suites = Pins::read(lab)?.suites;
+    let index = Index::fetched(lab, &mut step, &suites[..1], &mirror())?;
+    // It compares each file with the index's checksum.
+    let mut download = index.apt("apt-get");
+    download.arg("download").args(&wanted.packages);
+    step.run(download.current_dir(&dir))?;
+    let mut now = Fetched {
+        packages: wanted.packages.clone(),
+        files: BTreeMap::new(),
+    };
+    for file in files::below(&dir)? {
+        let name = file.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        now.files.insert(name, sha256_of(&file)?);
+    }
+    write_atomic(&record, toml::to_string(&now)?.as_bytes())?;
+    step.done();
+    Ok(now.archives(&dir))
+}
+
+impl Fetched {
+    fn archives(&self, dir: &Path) -> Vec<Archive> {
+        let archive = |(file, sha256): (&String, &String)| Archive {
+            path: dir.join(file),
+            sha256: sha256.clone(),
+        };
+        self.files.iter().map(archive).collect()
+    }
+}
+
+/// The archives, if the record is one of these packages and they are still what it says.
+fn fetched(dir: &Path, record: &Path, wanted: &Packages) -> Result<Option<Vec<Archive>>> {
+    let text = fs::read_to_string(record).unwrap_or_default();
+    let Ok(fetched) = toml::from_str::<Fetched>(&text) else {
+        return Ok(None);
+    };
+    let archives = fetched.archives(dir);
+    for archive in &archives {
+        if !archive.path.exists() || sha256_of(&archive.path)? != archive.sha256 {
+            return Ok(None);
+        }
+    }
+    Ok((fetched.packages == wanted.packages).then_some(archives))
 }
 
 /// The first version in what `apt-cache show` says, which is the newest.

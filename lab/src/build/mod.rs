@@ -10,6 +10,7 @@ pub mod kmod; // the kernel modules that tests load
 pub mod module; // xfd_switch.ko, and its deliberately broken twin
 pub mod packages; // Debian packages
 pub mod plan; // what needs what, built side by side
+pub mod qemu; // Debian's QEMU, unpacked
 pub mod selftests; // the programs that run inside
 pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources

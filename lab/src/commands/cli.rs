@@ -15,7 +15,7 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bisect, boot, check, costs, edit, figures, fits, mutants, nightly, run, upstream,
+    bisect, boot, check, costs, edit, figures, fits, guests, mutants, nightly, run, upstream,
 };
 use crate::tests::select::Wanted;
 
@@ -58,12 +58,15 @@ enum Command {
     /// Run the kernel tree's own KVM selftests with and without the module; writes
     /// build/report/upstream.json and fails if a strategy changes any result
     Upstream(upstream::Options),
+    /// Let Linux guests in QEMU go through selftests/guest/list.toml on each host; prints what it
+    /// costs, writes build/report/guests.json and fails if anything is wrong
+    Guests(guests::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
     Mutants(Wanted),
     /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
-    /// Do all that takes long: check --debug, check --rt, mutants, bisect and upstream; prints a table
-    /// and writes build/report/nightly.json
+    /// Do all that takes long: check --debug, check --rt, guests, mutants, bisect and upstream; prints a
+    /// table and writes build/report/nightly.json
     Nightly,
     /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
     /// takes it; nothing is built
@@ -152,6 +155,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Costs => costs::run(&lab)?,
         Command::Check(options) => return status(check::run(&lab, &options)),
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
+        Command::Guests(options) => guests::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Bisect => return status(bisect::run(&lab)),
         Command::Nightly => return status(nightly::run(&lab)),

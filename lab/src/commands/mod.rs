@@ -9,6 +9,7 @@ pub mod costs; // `lab costs`: what the counts come to in cycles
 pub mod edit; // `lab kernel`: the loop of a developer of the host series
 pub mod figures; // `lab figures`: the last measurement, written into the documents
 pub mod fits; // `lab fits`: does a kernel source take the host series?
+pub mod guests; // `lab guests`: Linux guests in QEMU, what they go through and what it costs
 pub mod mutants; // `lab mutants`: broken synchronisation points, and the tests that must notice
 pub mod nightly; // `lab nightly`: all that takes long
 pub mod run; // `lab run`: every strategy, measured

@@ -14,9 +14,10 @@ use serde::Serialize;
 use crate::base::{files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
-const PARTS: [(&str, &[&str]); 5] = [
+const PARTS: [(&str, &[&str]); 6] = [
     ("check-debug", &["check", "--debug"]),
     ("check-rt", &["check", "--rt"]),
+    ("guests", &["guests"]),
     ("mutants", &["mutants"]),
     ("bisect", &["bisect"]),
     ("upstream", &["upstream"]),

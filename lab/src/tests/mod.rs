@@ -2,6 +2,7 @@
 //! Tests: the list, what each did, the verdict.
 
 pub mod column; // tests that have a machine in common, until each has a result
+pub mod guests; // Linux guests in QEMU
 pub mod host; // tests that need no machine
 pub mod kept; // results that outlive the lab
 pub mod ktap; // what a test writes

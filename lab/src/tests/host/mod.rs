@@ -5,6 +5,7 @@ mod checkpatch; // C files and patches, in the kernel's style
 mod docs; // Documentation/ as HTML, and the list of mutants in it
 pub mod figures; // what README.md and Documentation/ quote of the measurement
 mod goals; // what the measurement must show
+mod guests; // Linux guests, a part of what they go through
 mod lab; // the lab itself
 mod links; // what README.md and Documentation/ point to
 mod module; // the module's Rust
@@ -47,6 +48,7 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.push(shellcheck::test());
     tests.extend(docs::tests());
     tests.push(links::test());
+    tests.extend(guests::tests(lab)?);
     let measurement = Arc::new(goals::Measurement::default());
     tests.extend(goals::tests(&measurement));
     tests.extend(figures::tests(lab, &measurement)?);

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a machine gets for its guests, below /add/guest: QEMU, the guest's kernel and initramfs, and
+//! the scripts' library.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::base::files;
+use crate::base::layout::Lab;
+use crate::base::stamp::{self, Fingerprint};
+use crate::base::step::Step;
+use crate::build::kernel::{self, Kind};
+use crate::build::{qemu, selftests};
+use crate::machine::Tree;
+
+/// The directory, made anew if something in it is another than it was, and its fingerprint.
+pub fn build(lab: &Lab) -> Result<(PathBuf, String)> {
+    let output = lab.at("build/guests/guest");
+    let qemu = qemu::build(lab)?;
+    let kernel = kernel::build(lab, Kind::Stock)?.image();
+    let workload = selftests::build(lab)?.join("guest/workload");
+    let script = lab.at("selftests/guest/qemu.sh");
+    let print = Fingerprint::new("guest")
+        .tree(&qemu)?
+        .file(&kernel)?
+        .file(&workload)?
+        .file(&script)?
+        .finish();
+    if stamp::fresh(lab, "guest", &print, &[&output]) {
+        return Ok((output, print));
+    }
+    stamp::forget(lab, "guest")?;
+    let mut step = Step::begin(lab, "guest", "making the guest")?;
+    files::remove(&output)?;
+    copy(&qemu, &output.join("qemu"))?;
+    fs::copy(&kernel, output.join("bzImage"))?;
+    fs::copy(&script, output.join("qemu.sh"))?;
+    let program = output.join("workload");
+    step.run(Command::new("strip").arg("-o").arg(&program).arg(&workload))?;
+    // The second has the first in it, and the kernel, to start that with kexec.
+    for initrd in ["initrd", "initrd-kexec"] {
+        let tree = Tree::new(lab.at("build/guests").as_path(), initrd)?;
+        tree.add("init", &program)?;
+        tree.executable("init")?;
+        tree.directory("proc")?;
+        tree.directory("dev")?;
+        if initrd != "initrd" {
+            tree.add("bzImage", &kernel)?;
+            tree.add("initrd", &output.join("initrd"))?;
+        }
+        fs::write(output.join(initrd), tree.pack()?)?;
+    }
+    stamp::record(lab, "guest", &print)?;
+    step.done();
+    Ok((output, print))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for file in files::below(from)? {
+        let at = to.join(file.strip_prefix(from)?);
+        fs::create_dir_all(at.parent().unwrap_or(to))?;
+        fs::copy(&file, at)?;
+    }
+    Ok(())
+}
