@@ -26,6 +26,9 @@ impl<S: Strategy> Hooks<S> {
         owner: this_module::<S::OwnerModule>().as_ptr().cast(),
         vcpu_create: Some(Self::vcpu_create),
         vcpu_free: Some(Self::vcpu_free),
+        arm: None,
+        vm_debugfs: None,
+        vcpu_debugfs: None,
         run_begin: Some(Self::run_begin),
         run_end: Some(Self::run_end),
         vmexit: if S::HAS_VMEXIT {

@@ -18,17 +18,22 @@ use crate::tests::host::{host, program, Host};
 /// that new files of this series fall into.
 const IGNORED: &str = "UNKNOWN_COMMIT_ID,FILE_PATH_CHANGES";
 
+/// TRACE_EVENT() has a layout of its own in all of the kernel, which checkpatch takes for calls.
+const IGNORED_OF_EVENTS: &str = "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT";
+
 pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     let mut tests = Vec::new();
     for file in module::sources(lab)?.into_iter().filter(|f| is_c(f)) {
         let name = format!("module: checkpatch {}", lab.shown(&file));
         tests.push(host(name, move |lab| {
             let tree = kernel::tree(lab, kernel::Kind::Patched)?;
+            let mut options = vec!["-f"];
+            options.extend(for_events(&file)?);
             checkpatch(
                 lab,
                 &tree,
                 &stem(&file),
-                &["-f"],
+                &options,
                 std::slice::from_ref(&file),
             )
         }));
@@ -42,7 +47,13 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
             let name = format!("{of}: checkpatch {shown}");
             tests.push(host(name, move |lab| {
                 let tree = kernel::tree(lab, kernel::Kind::Patched)?;
-                checkpatch(lab, &tree, &stem(&patch), &[], std::slice::from_ref(&patch))
+                checkpatch(
+                    lab,
+                    &tree,
+                    &stem(&patch),
+                    for_events(&patch)?,
+                    std::slice::from_ref(&patch),
+                )
             }));
         }
     }
@@ -56,6 +67,14 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
         checkpatch(lab, &tree, "selftests", &options, &sources)
     }));
     Ok(tests)
+}
+
+/// checkpatch's options for what defines trace events.
+fn for_events(file: &Path) -> Result<&'static [&'static str]> {
+    Ok(match files::text(file)?.contains("TRACE_EVENT(") {
+        true => &["--ignore", IGNORED_OF_EVENTS],
+        false => &[],
+    })
 }
 
 fn is_c(file: &Path) -> bool {
