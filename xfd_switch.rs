@@ -16,8 +16,10 @@
 //! 2. Each vCPU of an attached VM gets a [`Vcpu`](rust::vcpu::Vcpu) when it is created.
 //! 3. KVM_RUN registers its [`Notifier`](rust::notifier::Notifier), which saves live MSRs when the
 //!    scheduler takes the thread's CPU away.
-//! 4. A VM-exit of a guest that has armed XFD asks the strategy, if that has a `vmexit()`. It may
+//! 4. Its first XFD other than 0 *arms* it, which is a [`trace`](rust::trace) event.
+//! 5. A VM-exit of a guest that has armed XFD asks the strategy, if that has a `vmexit()`. It may
 //!    consult [`in_use()`](rust::xstate::in_use).
+//! 6. What the FPU core has counted for it can be read in debugfs: [`counters`].
 //!
 //! A new strategy is a file and a line: [`strategy`](rust::strategy). `Documentation/design.rst` has
 //! the rules that the host series keeps.
@@ -28,17 +30,20 @@ mod rust {
 
     pub(crate) mod bindings;
     pub(crate) mod choice;
+    pub(crate) mod counters;
+    pub(crate) mod debugfs;
     pub(crate) mod hooks;
     pub(crate) mod notifier;
     pub(crate) mod param;
     pub(crate) mod strategy;
+    pub(crate) mod trace;
     pub(crate) mod vcpu;
     pub(crate) mod xstate;
 }
 
 use kernel::prelude::*;
 
-use crate::rust::{hooks::Registration, param, vcpu, xstate};
+use crate::rust::{counters, debugfs, hooks::Registration, param, vcpu, xstate};
 
 module! {
     type: XfdSwitch,
@@ -51,6 +56,7 @@ module! {
 /// The loaded module: VMs that are created while it lives are attached.
 struct XfdSwitch {
     _registration: Registration,
+    _debugfs: debugfs::Dir,
 }
 
 impl kernel::Module for XfdSwitch {
@@ -63,6 +69,9 @@ impl kernel::Module for XfdSwitch {
             pr_err!("this CPU has no VMX: there are no guests to switch for\n");
             return Err(ENODEV);
         }
+
+        // SAFETY: It is only now that the module is loaded.
+        unsafe { counters::init() };
 
         let choice = param::strategy();
         let registration = choice.register().inspect_err(|&e| match e {
@@ -80,6 +89,7 @@ impl kernel::Module for XfdSwitch {
         );
         Ok(Self {
             _registration: registration,
+            _debugfs: counters::show_all(),
         })
     }
 }

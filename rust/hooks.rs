@@ -13,9 +13,11 @@ use kernel::prelude::*;
 use kernel::types::ForeignOwnable;
 
 use super::bindings;
+use super::counters;
 use super::notifier;
 use super::strategy::{Strategy, VmExit};
-use super::vcpu::Vcpu;
+use super::trace;
+use super::vcpu::{Vcpu, Why};
 use super::xstate;
 
 /// What KVM calls if `S` is registered: thunks, and the table of them.
@@ -26,9 +28,9 @@ impl<S: Strategy> Hooks<S> {
         owner: this_module::<S::OwnerModule>().as_ptr().cast(),
         vcpu_create: Some(Self::vcpu_create),
         vcpu_free: Some(Self::vcpu_free),
-        arm: None,
-        vm_debugfs: None,
-        vcpu_debugfs: None,
+        arm: Some(Self::arm),
+        vm_debugfs: Some(Self::vm_debugfs),
+        vcpu_debugfs: Some(Self::vcpu_debugfs),
         run_begin: Some(Self::run_begin),
         run_end: Some(Self::run_end),
         vmexit: if S::HAS_VMEXIT {
@@ -61,8 +63,14 @@ impl<S: Strategy> Hooks<S> {
             // SAFETY: KVM calls `vcpu_free` before it frees the vCPU.
             let data = KBox::pin_init(unsafe { Vcpu::new(guest_xfd) }, GFP_KERNEL_ACCOUNT)?;
 
+            // SAFETY: KVM passes a valid vCPU, and calls `vcpu_free` before it frees it.
+            unsafe { counters::attach(NonNull::new_unchecked(vcpu))? };
+
             // SAFETY: KVM passes a valid vCPU, and leaves the field to this module.
             unsafe { (*vcpu).arch.xfd_data = data.into_foreign() };
+
+            // SAFETY: KVM passes a valid vCPU.
+            unsafe { trace::attach(vcpu, S::NAME) };
             Ok(0)
         })
     }
@@ -73,8 +81,41 @@ impl<S: Strategy> Hooks<S> {
     ///
     /// KVM calls this as `struct kvm_xfd_ops` says.
     unsafe extern "C" fn vcpu_free(vcpu: *mut bindings::kvm_vcpu) {
+        // SAFETY: KVM passes a valid vCPU.
+        unsafe { counters::detach(NonNull::new_unchecked(vcpu)) };
+
         // SAFETY: `vcpu_create` has put the pointer there, and nobody borrows it any more.
         drop(unsafe { Pin::<KBox<Vcpu>>::from_foreign((*vcpu).arch.xfd_data) });
+    }
+
+    /// A vCPU's XFD is set to other than 0 for the first time. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
+    unsafe extern "C" fn arm(vcpu: *mut bindings::kvm_vcpu, xfd: u64) {
+        // SAFETY: KVM passes a valid vCPU.
+        unsafe { trace::arm(vcpu, xfd) };
+    }
+
+    /// An attached VM has got its directory in debugfs. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
+    unsafe extern "C" fn vm_debugfs(kvm: *mut bindings::kvm, dir: *mut bindings::dentry) {
+        // SAFETY: KVM removes the directory before it destroys the VM.
+        unsafe { counters::show_vm(kvm, dir) };
+    }
+
+    /// A vCPU of an attached VM has got its directory in debugfs. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// KVM calls this as `struct kvm_xfd_ops` says.
+    unsafe extern "C" fn vcpu_debugfs(vcpu: *mut bindings::kvm_vcpu, dir: *mut bindings::dentry) {
+        // SAFETY: KVM removes the directory before it destroys the VM, and with it the vCPU.
+        unsafe { counters::show_vcpu(vcpu, dir) };
     }
 
     /// KVM_RUN has loaded the registers of a guest that has armed XFD before.
@@ -109,7 +150,7 @@ impl<S: Strategy> Hooks<S> {
             VmExit::Leave => {}
             // SAFETY: KVM calls this for an attached vCPU, in its thread, in KVM_RUN, with
             // interrupts disabled and with the host's XCR0.
-            VmExit::Save { disarm } => unsafe { Self::borrow(vcpu).save(disarm) },
+            VmExit::Save { disarm } => unsafe { Self::borrow(vcpu).save(Why::Strategy, disarm) },
         }
     }
 }

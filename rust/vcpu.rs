@@ -8,6 +8,7 @@ use kernel::container_of;
 use kernel::prelude::*;
 
 use super::bindings;
+use super::counters;
 use super::notifier::{Notifier, SchedOut};
 
 /// A vCPU of an attached VM.
@@ -27,7 +28,17 @@ pub(crate) struct Vcpu {
 }
 
 /// What each vCPU of an attached VM takes, in bytes.
-pub(crate) const SIZE: usize = size_of::<Vcpu>();
+pub(crate) const SIZE: usize = size_of::<Vcpu>() + counters::SIZE_OF_ATTACHED;
+
+/// Why the module saves, as trace events and counters have it.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Why {
+    /// The vCPU's thread is scheduled out.
+    Switch = bindings::fpu_guest_xfd_why_FPU_GUEST_XFD_SWITCH as u8,
+    /// A strategy has decided so on a VM-exit.
+    Strategy = bindings::fpu_guest_xfd_why_FPU_GUEST_XFD_STRATEGY as u8,
+}
 
 impl Vcpu {
     /// Creates the module's part of the vCPU with this XFD and XFD_ERR.
@@ -70,9 +81,14 @@ impl Vcpu {
     ///
     /// To be called by the vCPU's thread in KVM_RUN, with interrupts disabled and with the host's
     /// XCR0.
-    pub(crate) unsafe fn save(&self, disarm: u64) {
+    pub(crate) unsafe fn save(&self, why: Why, disarm: u64) {
+        let guest_xfd = self.guest_xfd.as_ptr();
+
         // SAFETY: `guest_xfd` is valid by the type invariants, the context is the caller's promise.
-        unsafe { bindings::fpu_save_guest_xfd(self.guest_xfd.as_ptr(), disarm) };
+        unsafe {
+            (*guest_xfd).why = why as u8;
+            bindings::fpu_save_guest_xfd(guest_xfd, disarm);
+        }
     }
 }
 
@@ -97,6 +113,6 @@ unsafe impl SchedOut for Vcpu {
     fn sched_out(&self) {
         // SAFETY: The notifier is registered between `run_begin` and `run_end` only, and calls with
         // interrupts disabled. The guest's XCR0 is never loaded when a thread is scheduled out.
-        unsafe { self.save(0) };
+        unsafe { self.save(Why::Switch, 0) };
     }
 }

@@ -154,6 +154,25 @@ TEST_F_TIMEOUT(parameter, read_only, TIMEOUT)
 	TEST_ASSERT_EQ(st.st_mode & 0777, 0444);
 }
 
+XFD_FIXTURE_EMPTY(files);
+
+/* Whoever reads the counters holds the module; and they go with it. */
+TEST_F_TIMEOUT(files, held_open, TIMEOUT)
+{
+	char c;
+	int fd;
+
+	start_over();
+	TEST_ASSERT(access(xfd_counters_summary(), F_OK), "counters of no module");
+	TEST_ASSERT_EQ(xfd_module_load(module, ""), 0);
+	fd = open(xfd_counters_summary(), O_RDONLY);
+	TEST_ASSERT(fd >= 0 && read(fd, &c, 1) == 1, "cannot read them, errno = %d", errno);
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), -EWOULDBLOCK);
+	close(fd);
+	TEST_ASSERT_EQ(xfd_module_unload(XFD_MODULE), 0);
+	TEST_ASSERT(access(xfd_counters_summary(), F_OK), "counters of no module");
+}
+
 /* Each is refused with EINVAL and a line that tells what there is. */
 FIXTURE(wrong) {
 };

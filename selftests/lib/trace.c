@@ -15,8 +15,8 @@
 #include "processor.h"
 #include "trace.h"
 
-#define TRACEFS		"/sys/kernel/tracing"
-#define INSTANCE	TRACEFS "/instances/xfd_test"
+#define TRACEFS		XFD_TRACEFS
+#define INSTANCE	XFD_TRACE_INSTANCE
 
 void xfd_trace_setup(u64 nr)
 {
@@ -84,8 +84,7 @@ static u64 lost_events(int cpu)
 	return lost;
 }
 
-/* Stops, and opens what @cpu has. */
-static FILE *end(int cpu)
+FILE *xfd_trace_end_open(int cpu)
 {
 	char path[128];
 	FILE *f;
@@ -98,13 +97,7 @@ static FILE *end(int cpu)
 	return f;
 }
 
-struct access {
-	bool write;
-	unsigned int msr;
-	unsigned long value;
-};
-
-static bool is_access(const char *line, struct access *a)
+bool xfd_trace_is_access(const char *line, struct xfd_access *a)
 {
 	const char *p = strstr(line, "_msr: ");
 
@@ -117,12 +110,12 @@ static bool is_access(const char *line, struct access *a)
 struct xfd_accesses xfd_trace_end(int cpu)
 {
 	struct xfd_accesses n = {};
-	struct access a;
+	struct xfd_access a;
 	char line[256];
-	FILE *f = end(cpu);
+	FILE *f = xfd_trace_end_open(cpu);
 
 	while (fgets(line, sizeof(line), f)) {
-		if (!is_access(line, &a))
+		if (!xfd_trace_is_access(line, &a))
 			continue;
 		n.rdmsr_xfd += !a.write && a.msr == MSR_IA32_XFD;
 		n.rdmsr_xfd_err += !a.write && a.msr == MSR_IA32_XFD_ERR;
@@ -137,8 +130,8 @@ char *xfd_trace_end_words(int cpu)
 {
 	char line[512], reason[64], *p, *words;
 	const char *space = "";
-	FILE *f = end(cpu), *out;
-	struct access a;
+	FILE *f = xfd_trace_end_open(cpu), *out;
+	struct xfd_access a;
 	size_t size;
 
 	out = open_memstream(&words, &size);
@@ -147,7 +140,7 @@ char *xfd_trace_end_words(int cpu)
 		if (line[0] == '#')
 			continue;
 		p = strstr(line, " reason ");
-		if (is_access(line, &a))
+		if (xfd_trace_is_access(line, &a))
 			fprintf(out, "%s%c%x:%lx", space, a.write ? 'W' : 'R', a.msr & 0xf,
 				a.value);
 		else if (p && sscanf(p, " reason %63s", reason) == 1)

@@ -8,8 +8,19 @@
 #define SELFTESTS_LIB_TRACE_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include <linux/types.h>
+
+#define XFD_TRACEFS		"/sys/kernel/tracing"
+#define XFD_TRACE_INSTANCE	XFD_TRACEFS "/instances/xfd_test"
+
+/* One of them, as its line in the trace has it. */
+struct xfd_access {
+	bool write;
+	unsigned int msr;
+	unsigned long value;
+};
 
 struct xfd_accesses {
 	s64 rdmsr_xfd, wrmsr_xfd, rdmsr_xfd_err, wrmsr_xfd_err;
@@ -28,6 +39,12 @@ void xfd_trace_enable_own_exits(void);
 
 /* The buffer is empty, and takes what happens from now on. */
 void xfd_trace_begin(void);
+
+/* Stops; returns what @cpu has, to be read line by line and closed.  None may be lost. */
+FILE *xfd_trace_end_open(int cpu);
+
+/* Is this line one of an access? */
+bool xfd_trace_is_access(const char *line, struct xfd_access *a);
 
 /* What happened on @cpu until now, counted. */
 struct xfd_accesses xfd_trace_end(int cpu);

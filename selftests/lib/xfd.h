@@ -22,6 +22,7 @@
  *	kmsg.h		the kernel log, and the taint
  *	fpu_user.h	the kernel uses the FPU, by kmod/xfd_fpu_user.c
  *	trace.h		the kernel's accesses of XFD and XFD_ERR
+ *	counters.h	the module's counters, and trace events of the same
  *
  * The words are the SDM's (vol. 1, "Managing State Using the XSAVE Feature
  * Set"), and one of the project's: tiles are "dormant" while IA32_XFD[18]=1 and
@@ -60,6 +61,7 @@
 #define SELFTESTS_LIB_XFD_H
 
 #include "amx.h"
+#include "counters.h"
 #include "cpu.h"
 #include "expect.h"
 #include "fep.h"
