@@ -475,6 +475,6 @@ int main(int argc, char *argv[])
 	if (xfd_expect != XFD_ATTACHED)
 		ksft_exit_skip("VMs are not attached: there is nothing to see\n");
 	if (options[0].value)
-		xfd_fpu_user_load(options[0].value);
+		xfd_test_module_load(options[0].value);
 	return xfd_run_tests(argc, argv);
 }
