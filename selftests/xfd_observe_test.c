@@ -426,7 +426,7 @@ TEST_F_TIMEOUT(files, sums, TIMEOUT)
 		while (xfd_vcpu_run(vcpus[i]) != XFD_GUEST_DONE)
 			continue;
 	}
-	/* So that they differ: the first one's exits are more than its work, as it has had the faults. */
+	/* So that they differ; the first one has had the page faults. */
 	for (i = 0; i < RUNS; i++) {
 		vcpu_set_msr(vcpus[1], MSR_IA32_XFD, 0);
 		vcpu_arch_set_entry_point(vcpus[1], guest_arms);

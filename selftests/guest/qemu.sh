@@ -218,6 +218,13 @@ figures_begin() {
 	trigger msr/write_msr "$accesses" || die "the host's kernel cannot count WRMSR"
 }
 
+# They begin anew: what has been until now is not of interest.
+figures_again() {
+	trigger kvm/kvm_exit "$kvm_exits:clear"
+	trigger msr/read_msr "${accesses% if *}:clear if ${accesses#* if }"
+	trigger msr/write_msr "${accesses% if *}:clear if ${accesses#* if }"
+}
+
 figures_off() {
 	trigger kvm/kvm_exit "!$kvm_exits"
 	trigger msr/read_msr "!$accesses"

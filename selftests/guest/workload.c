@@ -8,7 +8,8 @@
  *
  *   xfd.amx=N      processes with AMX
  *   xfd.plain=N    processes without
- *   xfd.rounds=N   rounds of each process; 0: until a byte arrives on stdin
+ *   xfd.rounds=N   rounds of each process, or of each with AMX if there are any: the
+ *                  others end with them; 0: until a byte arrives on stdin
  *   xfd.kexec=N    init starts the kernel anew with kexec, N times
  *
  * Each line that it writes begins with "guest: ".  The last one counts: products,
@@ -34,6 +35,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define ARCH_REQ_XCOMP_PERM	0x1023
@@ -45,7 +47,7 @@
 
 #define MAX_TASKS	32
 
-/* How often one looks how far all are, and says so: a line takes its time in an emulator. */
+/* How often one looks how far all are. */
 #define LOOK_MS		200
 /* How long no process may get on before all is given up. */
 #define STUCK_MS	120000
@@ -333,12 +335,14 @@ static bool *stop;
 static void task(unsigned int number)
 {
 	bool amx = number < options.amx;
+	/* Those without go on while there are any with: no vCPU is idle where there are enough. */
+	bool bounded = options.rounds && (amx || !options.amx);
 	u64 i;
 
 	own = &counts[number];
 	own_seed = 0x2545f4914f6cdd1dull * (number + 1);
 	signal(SIGUSR1, on_signal);
-	for (i = 0; options.rounds ? i < options.rounds : !READ_ONCE(*stop); i++) {
+	for (i = 0; bounded ? i < options.rounds : !READ_ONCE(*stop); i++) {
 		if (amx)
 			amx_round((i + number) % NR_ROUNDS);
 		else
@@ -382,7 +386,7 @@ static bool work(void)
 {
 	unsigned int tasks = options.amx + options.plain, left, lost = 0, i, quiet = 0;
 	struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
-	u64 said = 0;
+	u64 seen = 0, said = 0;
 	struct count sum;
 
 	for (i = 0; i < tasks; i++) {
@@ -399,6 +403,8 @@ static bool work(void)
 
 		if (pid > 0) {
 			left--;
+			if (left == options.plain && options.amx)
+				WRITE_ONCE(*stop, true);
 			if (status) {
 				say("guest: wrong: process %d ended with %#x\n", pid, status);
 				lost++;
@@ -406,19 +412,23 @@ static bool work(void)
 			continue;
 		}
 		sum = total(tasks);
-		if (sum.rounds > said) {
-			said = sum.rounds;
+		if (sum.rounds > seen) {
+			seen = sum.rounds;
 			quiet = 0;
-			say("guest: round %llu products=%llu wrong=%llu\n",
-			    (unsigned long long)said, (unsigned long long)sum.products,
-			    (unsigned long long)sum.wrong);
+			/* Each byte of a line is an exit, and nobody waits for it if there is an end. */
+			if (!options.rounds || seen >= said * 8) {
+				said = seen;
+				say("guest: round %llu products=%llu wrong=%llu\n",
+				    (unsigned long long)said, (unsigned long long)sum.products,
+				    (unsigned long long)sum.wrong);
+			}
 		} else if (++quiet > STUCK_MS / LOOK_MS) {
 			say("guest: wrong: no process gets on\n");
 			lost += left;
 			break;
 		}
 		/* What is there is not read, and so nobody asks again. */
-		if (poll(&input, options.rounds || *stop ? 0 : 1, LOOK_MS) > 0)
+		if (poll(&input, options.rounds || READ_ONCE(*stop) ? 0 : 1, LOOK_MS) > 0)
 			WRITE_ONCE(*stop, true);
 	}
 	sum = total(tasks);
@@ -514,6 +524,8 @@ int main(int argc, char **argv)
 	well = work();
 	if (!is_init)
 		return !well;
+	/* The kernel's own lines would come in between. */
+	tcdrain(STDOUT_FILENO);
 	if (options.kexec)
 		start_anew(line);
 	reboot(RB_AUTOBOOT);
