@@ -28,6 +28,7 @@ use crate::build::{
 };
 use crate::machine::{End, Outcome};
 use crate::tests::{
+    guests::{self, scenario::Scenario},
     kept::{Kept, Record},
     ktap::Ktap,
     list::{Entry, Expect, Group, List, Test},
@@ -49,7 +50,7 @@ enum Tree {
 }
 
 /// What a patch's header says, after one sentence that says what is broken.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Header {
     /// The name of an entry of selftests/list.toml, or a command.
@@ -61,8 +62,14 @@ struct Header {
     expect: Expect,
     #[serde(default)]
     tree: Tree,
+    /// A scenario of selftests/guest/list.toml that must notice as well, in the same way.
+    guest: Option<String>,
 }
 
+/// How a header's test is called that is a scenario.
+const GUEST: &str = "guest: ";
+
+#[derive(Clone)]
 struct Mutant {
     name: String,
     patch: PathBuf,
@@ -110,14 +117,39 @@ impl Mutant {
         })
     }
 
+    /// The mutant, and if a Linux guest must notice it as well, that as another.
+    fn with_guest(self) -> Vec<Mutant> {
+        let Some(scenario) = &self.header.guest else {
+            return vec![self];
+        };
+        let mut guest = self.clone();
+        guest.name += "-guest";
+        guest.header.test = format!("{GUEST}{scenario}");
+        vec![self, guest]
+    }
+
+    fn is_guest(&self) -> bool {
+        self.header.test.starts_with(GUEST)
+    }
+
     /// The run of its test, which passes without the mutant.
-    fn run(&self, list: &List) -> Result<(Group, Test)> {
+    fn run(&self, list: &List, scenarios: &[Scenario]) -> Result<(Group, Test)> {
         let Header {
             test,
             kernel: on,
             cpus,
             ..
         } = &self.header;
+        if let Some(name) = test.strip_prefix(GUEST) {
+            let Some(scenario) = scenarios.iter().find(|s| s.name == name) else {
+                let what = format!("{}: no scenario is named \"{name}\"", self.name);
+                return Err(Failure::new(what)
+                    .next("give \"Guest:\" in its header a name of selftests/guest/list.toml")
+                    .into());
+            };
+            let (kind, cpus) = (kernel::Kind::Patched, scenario.cpus);
+            return Ok(Test::of(&scenario.entry(), on, kind, cpus));
+        }
         let named = || list.test.iter().filter(|e| e.name == *test);
         let entry = named().find(|e| {
             e.kernels.contains(on) && e.expect == Expect::Pass && e.emulator == Emulator::Patched
@@ -273,12 +305,21 @@ pub fn run(lab: &Lab, wanted: &select::Wanted) -> Result<bool> {
         .iter()
         .map(|p| Mutant::read(p))
         .collect::<Result<Vec<_>>>()?;
+    let mutants: Vec<Mutant> = mutants.into_iter().flat_map(Mutant::with_guest).collect();
+    let names: BTreeSet<String> = mutants.iter().map(|m| m.name.clone()).collect();
     let mutants = select::named(mutants, &wanted.only, |m| &m.name)?;
-    let list = List::read(lab)?;
-    let tests = mutants.iter().map(|m| m.run(&list));
+    let (list, scenarios) = (List::read(lab)?, Scenario::list(lab)?);
+    let tests = mutants.iter().map(|m| m.run(&list, &scenarios));
     let tests = tests.collect::<Result<Vec<_>>>()?;
     let groups: BTreeSet<&Group> = tests.iter().map(|(group, _)| group).collect();
-    let built = Parts::build(lab, groups.iter().copied())?;
+    let mut built = Parts::build(lab, groups.iter().copied())?;
+    let of_guests = mutants.iter().zip(&tests).filter(|(m, _)| m.is_guest());
+    let of_guests: BTreeSet<&Group> = of_guests.map(|(_, (group, _))| group).collect();
+    for (group, parts) in groups.iter().zip(&mut built) {
+        if of_guests.contains(group) {
+            parts.added.push(guests::files::build(lab)?.0);
+        }
+    }
     let prints = built.iter().map(|parts| parts.print(lab));
     let built = built.iter().zip(prints.collect::<Result<Vec<_>>>()?);
     let built: BTreeMap<&Group, _> = groups.into_iter().zip(built).collect();
@@ -328,11 +369,7 @@ pub fn run(lab: &Lab, wanted: &select::Wanted) -> Result<bool> {
     });
     // What came of the others is in the report, too.
     let mut all = kept.records();
-    all.retain(|r| {
-        patches
-            .iter()
-            .any(|p| p.file_stem().is_some_and(|s| *s == *r.result.name))
-    });
+    all.retain(|r| names.contains(&r.result.name));
     write_json(&lab.at("build/report/mutants.json"), &all)?;
     ended.into_iter().collect::<Result<()>>()?;
     all.retain(|r| mutants.iter().any(|m| m.name == r.result.name));
@@ -488,26 +525,34 @@ mod tests {
         )
         .unwrap();
         let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\n";
-        let (group, test) = parse(header, DIFF).unwrap().run(&list).unwrap();
+        let (group, test) = parse(header, DIFF).unwrap().run(&list, &[]).unwrap();
         assert_eq!(
             (test.entry.command.as_str(), test.timeout),
             ("xfd_switch_test", 7)
         );
         assert_eq!((group.cpus, test.on.as_str()), (2, "lazy"));
         let other = header.replace("switch", "xfd_state_test -x");
-        let (_, test) = parse(&other, DIFF).unwrap().run(&list).unwrap();
+        let (_, test) = parse(&other, DIFF).unwrap().run(&list, &[]).unwrap();
         assert_eq!(test.entry.command, "xfd_state_test -x");
         // Its machine has the broken module as its own, with the mutant's beside it.
         let unloaded = "Test: module\nKernel: unloaded\nCpus: 2\nExpect: fail\n";
-        let (group, test) = parse(unloaded, DIFF).unwrap().run(&list).unwrap();
+        let (group, test) = parse(unloaded, DIFF).unwrap().run(&list, &[]).unwrap();
         assert_eq!(group.module, module::Kind::Broken);
         assert_eq!(test.entry.command, "m");
         // An entry's name is no command.
         let nowhere = header.replace("lazy", "unloaded");
-        let error = parse(&nowhere, DIFF).unwrap().run(&list).err().unwrap();
+        let error = parse(&nowhere, DIFF)
+            .unwrap()
+            .run(&list, &[])
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("must pass on unloaded"));
         let nowhere = other.replace("lazy", "patched");
-        let error = parse(&nowhere, DIFF).unwrap().run(&list).err().unwrap();
+        let error = parse(&nowhere, DIFF)
+            .unwrap()
+            .run(&list, &[])
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("runs on \"patched\""), "{error}");
     }
 
@@ -563,10 +608,31 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let lab = Lab::at_root(&root, Default::default()).unwrap();
         let list = List::read(&lab).unwrap();
-        for patch in series::patches(&lab.at(MUTANTS)).unwrap() {
-            let mutant = Mutant::read(&patch).unwrap();
+        let scenarios = Scenario::list(&lab).unwrap();
+        let patches = series::patches(&lab.at(MUTANTS)).unwrap();
+        let read = patches.iter().map(|p| Mutant::read(p).unwrap());
+        let mutants: Vec<Mutant> = read.flat_map(Mutant::with_guest).collect();
+        for mutant in &mutants {
             assert!(!mutant.what.is_empty());
-            assert!(mutant.run(&list).is_ok());
+            assert!(mutant.run(&list, &scenarios).is_ok());
         }
+        assert!(mutants.iter().any(Mutant::is_guest));
+    }
+
+    #[test]
+    fn a_guest_notices_as_well() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lab = Lab::at_root(&root, Default::default()).unwrap();
+        let (list, scenarios) = (List { test: Vec::new() }, Scenario::list(&lab).unwrap());
+        let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\nGuest: one-vcpu\n";
+        let both = parse(header, DIFF).unwrap().with_guest();
+        let names: Vec<_> = both.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["save-path", "save-path-guest"]);
+        let (group, test) = both[1].run(&list, &scenarios).unwrap();
+        assert_eq!((test.entry.name.as_str(), group.cpus), ("one-vcpu", 1));
+        let unknown = header.replace("one-vcpu", "none");
+        let unknown = parse(&unknown, DIFF).unwrap().with_guest();
+        let error = unknown[1].run(&list, &scenarios).err().unwrap();
+        assert!(error.to_string().contains("no scenario is named \"none\""));
     }
 }
