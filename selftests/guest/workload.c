@@ -415,7 +415,7 @@ static bool work(void)
 		if (sum.rounds > seen) {
 			seen = sum.rounds;
 			quiet = 0;
-			/* Each byte of a line is an exit, and nobody waits for it if there is an end. */
+			/* A line is many exits: with an end, nobody waits for it. */
 			if (!options.rounds || seen >= said * 8) {
 				said = seen;
 				say("guest: round %llu products=%llu wrong=%llu\n",
