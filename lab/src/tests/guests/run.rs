@@ -106,12 +106,18 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
 
     let kept = Kept::<Ran>::open(lab, "guests");
     let composing = Mutex::new(());
+    // `make check` may run beside `make guests`: each has machines of its own.
+    let machines = if wanted.check {
+        "check-guests"
+    } else {
+        "guests"
+    };
     let carry_out = |columns: &[Column]| -> Result<()> {
         for (test, _) in columns.iter().flat_map(|c| &c.tests) {
             kept.forget_unless(&test.id, |ran| !wanted.again && !ran.result.failed());
         }
         let ended = side_by_side(&lab.jobs, columns, |column| {
-            column.run(lab, &composing, &kept, "guests")
+            column.run(lab, &composing, &kept, machines)
         });
         ended.into_iter().collect()
     };
@@ -129,7 +135,7 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
     }
     carry_out(&columns)?;
     for column in &columns {
-        take_images(lab, column, &first)?;
+        take_images(lab, machines, column, &first)?;
     }
     if !after.is_empty() {
         let given = made.given(lab, &hosts, &after)?;
@@ -323,8 +329,10 @@ impl Made {
 }
 
 /// Keeps what a machine has sent, if it has run.
-fn take_images(lab: &Lab, column: &Column, scenarios: &[&Scenario]) -> Result<()> {
-    let sent = lab.at("build/boot").join(format!("guests-{}", column.name));
+fn take_images(lab: &Lab, machines: &str, column: &Column, scenarios: &[&Scenario]) -> Result<()> {
+    let sent = lab
+        .at("build/boot")
+        .join(format!("{machines}-{}", column.name));
     for file in scenarios.iter().filter_map(|s| s.get.as_ref()) {
         let from = sent.join(FILES).join(file);
         if from.exists() {
