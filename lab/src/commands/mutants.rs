@@ -312,16 +312,20 @@ pub fn run(lab: &Lab, wanted: &select::Wanted) -> Result<bool> {
     let tests = mutants.iter().map(|m| m.run(&list, &scenarios));
     let tests = tests.collect::<Result<Vec<_>>>()?;
     let groups: BTreeSet<&Group> = tests.iter().map(|(group, _)| group).collect();
-    let mut built = Parts::build(lab, groups.iter().copied())?;
+    let mut built = Vec::new();
+    for parts in Parts::build(lab, groups.iter().copied())? {
+        let print = parts.print(lab)?;
+        built.push((parts, print));
+    }
     let of_guests = mutants.iter().zip(&tests).filter(|(m, _)| m.is_guest());
     let of_guests: BTreeSet<&Group> = of_guests.map(|(_, (group, _))| group).collect();
-    for (group, parts) in groups.iter().zip(&mut built) {
+    for (group, (parts, print)) in groups.iter().zip(&mut built) {
         if of_guests.contains(group) {
-            parts.added.push(guests::files::build(lab)?.0);
+            let (guest, guest_print) = guests::files::build(lab)?;
+            parts.added.push(guest);
+            *print += &guest_print;
         }
     }
-    let prints = built.iter().map(|parts| parts.print(lab));
-    let built = built.iter().zip(prints.collect::<Result<Vec<_>>>()?);
     let built: BTreeMap<&Group, _> = groups.into_iter().zip(built).collect();
     let runs = mutants.iter().zip(&tests).map(|(mutant, (group, test))| {
         let (parts, print) = &built[group];
