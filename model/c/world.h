@@ -11,7 +11,7 @@
 /* What the explorer itself keeps; world.rs has the same. */
 struct shadow {
 	u8 notifier[NR_VCPUS];	/* whether KVM_RUN has called the module's run_begin() */
-	u8 rest[64 - NR_VCPUS];
+	u8 rest[32 - NR_VCPUS];
 };
 
 extern struct shadow *shadow;

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What is explored: who takes part, with which strategy, on which kernel.
+
+use crate::shipped::TASKS;
+use crate::strategies::{self, Chosen};
+use crate::world::Scope;
+
+/// Of the tasks, as c/world.c numbers them.
+const ONE_VCPU: [bool; TASKS] = [true, false, true, false];
+const BOTH: [bool; TASKS] = [true, true, true, false];
+const ALL: [bool; TASKS] = [true, true, true, true];
+
+fn strategy(name: &str) -> Chosen {
+    *strategies::ALL
+        .iter()
+        .find(|s| s.name == name)
+        .expect("rust/strategy.rs has it")
+}
+
+/// The scopes, from the smallest to all of it.
+pub fn all() -> Vec<Scope> {
+    let lazy = Scope {
+        name: "lazy, one CPU",
+        strategy: strategy("lazy"),
+        rt: false,
+        tasks: ONE_VCPU,
+        cpus: 1,
+        attached: [true, false],
+        cap: [false, false],
+        between: 1,
+    };
+    let mut scopes = vec![
+        lazy.clone(),
+        Scope {
+            name: "lazy, one CPU, two interruptions in a step",
+            between: 2,
+            cap: [true, false],
+            ..lazy.clone()
+        },
+        Scope {
+            name: "lazy, one CPU, PREEMPT_RT",
+            rt: true,
+            ..lazy.clone()
+        },
+        Scope {
+            name: "not attached, one CPU",
+            attached: [false, false],
+            ..lazy.clone()
+        },
+    ];
+    for (name, of) in [
+        ("xinuse, one CPU", "xinuse"),
+        ("eager, one CPU", "eager"),
+        ("autoload, one CPU", "autoload"),
+    ] {
+        scopes.push(Scope {
+            name,
+            strategy: strategy(of),
+            ..lazy.clone()
+        });
+    }
+    scopes.extend([
+        Scope {
+            name: "lazy, two CPUs",
+            cpus: 2,
+            ..lazy.clone()
+        },
+        Scope {
+            name: "lazy, attached and not, one CPU",
+            tasks: BOTH,
+            ..lazy.clone()
+        },
+        Scope {
+            name: "lazy, everyone, two CPUs",
+            tasks: ALL,
+            cpus: 2,
+            cap: [true, false],
+            ..lazy
+        },
+    ]);
+    scopes
+}

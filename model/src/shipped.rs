@@ -1,0 +1,629 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The shipped code at work: the shared object's functions, what they call, and their memory, which
+//! can be saved and restored.
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libloading::Library;
+
+use crate::cpu::{self, Cpu, Fault};
+use crate::strategies::Chosen;
+
+pub const CPUS: usize = 2;
+pub const VCPUS: usize = 2;
+
+/// The tasks, as c/world.c numbers them; the vCPUs' threads come first.
+pub const AMX: usize = 2;
+pub const PLAIN: usize = 3;
+pub const IDLE: usize = 4;
+pub const TASKS: usize = 4;
+
+/// What each task has in its vector registers, and each guest.
+pub const TASK_XMM: [u64; TASKS] = [0x51, 0x52, 0x53, 0x54];
+pub const GUEST_XMM: [u64; VCPUS] = [0x61, 0x62];
+/// What the kernel leaves in them.
+const KERNEL_XMM: u64 = 0xee;
+/// What the task with AMX has in its tiles, once it has used them.
+pub const AMX_TILES: u8 = 0xaa;
+
+/// Where a vCPU's thread is.
+pub const IN_USER: u8 = 0;
+pub const IN_RUN: u8 = 1;
+pub const IN_GUEST: u8 = 2;
+
+/// What guests and tasks ought to see, as bare metal would show it, and where threads are. A part of
+/// the state.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Shadow {
+    /// Whether the module's notifier is registered: C writes it.
+    pub notifier: [u8; VCPUS],
+    pub place: [u8; VCPUS],
+    /// XFD[18] and XFD_ERR[18] of each guest; whether its XCR0[18] is 0.
+    pub g: [u8; VCPUS],
+    pub e: [u8; VCPUS],
+    pub hidden: [u8; VCPUS],
+    /// What its tiles are, 0 if initial, and whether they may have become that meanwhile.
+    pub tiles: [u8; VCPUS],
+    pub may_lose: [u8; VCPUS],
+    pub xmm: [u8; VCPUS],
+    /// The tiles of the task that has AMX.
+    pub amx: u8,
+    _rest: [u8; 32 - 8 * VCPUS - 1],
+}
+
+/// `struct setup`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Setup {
+    pub xmm: [u64; 8],
+    pub task: [u8; 8],
+    pub attached: [u8; VCPUS],
+    pub cap: [u8; VCPUS],
+    pub has_vmexit: u8,
+    pub msr_lists: u8,
+}
+
+/// `struct view`: a CPU between two steps.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct View {
+    pub xfd_state: u64,
+    pub fpstate_xfd: u64,
+    pub task: i32,
+    pub live: i32,
+    pub load: u8,
+    pub valid: u8,
+    pub guest: u8,
+    pub quiet: u8,
+}
+
+/// `struct cpu` of C.
+#[repr(C)]
+pub struct Kernel {
+    running: *mut c_void,
+    preempt_count: u32,
+    irqs_disabled: u32,
+}
+
+/// `struct host`.
+#[repr(C)]
+struct Host {
+    rdmsr: extern "C" fn(u32) -> u64,
+    wrmsr: extern "C" fn(u32, u64),
+    xgetbv: extern "C" fn(u32) -> u64,
+    xsetbv: extern "C" fn(u32, u64),
+    xsaves: extern "C" fn(*mut u8, u64),
+    xrstors: extern "C" fn(*mut u8, u64) -> c_int,
+    tilerelease: extern "C" fn(),
+    cpuid: extern "C" fn(u32, u32, *mut u32),
+    clobber: extern "C" fn(),
+    point: extern "C" fn(bool, *const c_void),
+    warn: extern "C" fn(*const c_char, *const c_char, c_int),
+    vmexit: extern "C" fn(*mut u64) -> bool,
+}
+
+static HOST: Host = Host {
+    rdmsr,
+    wrmsr,
+    xgetbv,
+    xsetbv,
+    xsaves,
+    xrstors,
+    tilerelease,
+    cpuid,
+    clobber,
+    point,
+    warn,
+    vmexit,
+};
+
+/// What comes in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Between {
+    /// An interrupt whose handler uses the FPU, if it may.
+    Hardirq,
+    /// A softirq that uses it.
+    Softirq,
+    /// The thread is preempted by the task with AMX, which uses tiles, and goes on.
+    PreemptAmx,
+    /// It is preempted by a kernel thread that uses the FPU, and goes on.
+    PreemptKernel,
+    /// It goes on on the other CPU.
+    Migrate,
+}
+
+pub const BETWEEN: [Between; 5] = [
+    Between::Hardirq,
+    Between::Softirq,
+    Between::PreemptAmx,
+    Between::PreemptKernel,
+    Between::Migrate,
+];
+
+/// What comes in between at which point of a step.
+pub type Plan = Vec<(u32, Between)>;
+
+macro_rules! functions {
+    ($($name:ident($($arg:ty),*) $(-> $ret:ty)?;)*) => {
+        /// What the explorer calls.
+        #[allow(clippy::type_complexity)]
+        pub struct Functions {
+            $(pub $name: unsafe extern "C" fn($($arg),*) $(-> $ret)?,)*
+        }
+
+        impl Functions {
+            unsafe fn of(library: &Library) -> Result<Self> {
+                Ok(Self {
+                    $($name: unsafe { *library.get(concat!(stringify!($name), "\0").as_bytes())? },)*
+                })
+            }
+        }
+    };
+}
+
+functions! {
+    world_init(*const c_void, *mut Shadow, *const Setup);
+    world_state(*mut *const Range) -> u64;
+    world_points(bool);
+    world_base() -> *const c_void;
+    world_switch(c_int);
+    world_to_user();
+    world_hardirq();
+    world_softirq();
+    world_kernel_fpu();
+    world_sync();
+    world_fork();
+    world_idle();
+    world_view(c_int, *mut View);
+    kvm_run_begin(c_int);
+    kvm_run_end(c_int);
+    kvm_enter(c_int);
+    kvm_exit(c_int, bool);
+    kvm_write_msr(c_int, u32, u64, bool);
+    kvm_read_msr(c_int, u32, bool) -> u64;
+    kvm_write_msr_loaded(c_int, u32, u64);
+    kvm_write_xcr0(c_int, u64);
+    kvm_init(c_int);
+    kvm_get_xsave(c_int) -> u64;
+    kvm_set_xsave(c_int, u64, u64, bool) -> bool;
+    kvm_spoil(c_int);
+    kvm_area(c_int) -> *const u8;
+    kvm_intercepts_nm(c_int) -> bool;
+    kvm_intercepts_write(c_int, u32) -> bool;
+}
+
+#[repr(C)]
+pub struct Range {
+    at: *mut u8,
+    size: u64,
+}
+
+/// The shipped code, its memory, and the CPUs.
+pub struct Machine {
+    pub f: Functions,
+    pub cpus: Box<[Cpu; CPUS]>,
+    pub shadow: Box<Shadow>,
+    pub violation: Option<Box<str>>,
+    pub setup: Setup,
+    rt: bool,
+    strategy: Chosen,
+    ranges: Vec<(*mut u8, usize)>,
+    this_cpu: *mut u64,
+    kernels: *mut Kernel,
+    base: usize,
+
+    // A step: what is to come in between, and what else could.
+    plan: Plan,
+    done: usize,
+    points: u32,
+    limit: usize,
+    inside: bool,
+    pub could: Plan,
+    /// Where each of the plan came.
+    pub places: Vec<Place>,
+    scratch: Vec<u8>,
+    scratch_after: Vec<u8>,
+    _library: Library,
+}
+
+/// A point, for who reads.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Before an access of memory, or between two calls: the offset in the shared object.
+    At(usize),
+    /// Before an instruction.
+    Before(&'static str),
+}
+
+thread_local! {
+    static MACHINE: Cell<*mut Machine> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// The machine that is at work in this thread.
+fn machine<'a>() -> &'a mut Machine {
+    // SAFETY: C calls back only from within `Machine::within`, which sets it.
+    unsafe { &mut *MACHINE.with(Cell::get) }
+}
+
+const HARDIRQ: u32 = 0xf0000;
+const SOFTIRQ: u32 = 0xff00;
+
+impl Machine {
+    /// Boots it.
+    pub fn new(shared: &Path, setup: Setup, rt: bool, strategy: Chosen) -> Result<Box<Self>> {
+        // SAFETY: It is ours, and has no constructors.
+        let library = unsafe { Library::new(shared) }
+            .with_context(|| format!("cannot load {}", shared.display()))?;
+        // SAFETY: c/*.c define them so.
+        let (f, this_cpu, kernels) = unsafe {
+            (
+                Functions::of(&library)?,
+                *library.get::<*mut u64>(b"this_cpu\0")?,
+                *library.get::<*mut Kernel>(b"cpus\0")?,
+            )
+        };
+        let mut setup = setup;
+        setup.xmm[..TASKS].copy_from_slice(&TASK_XMM);
+        setup.has_vmexit = strategy.has_vmexit.into();
+        setup.msr_lists = strategy.msr_lists.into();
+        // SAFETY: It only returns an address.
+        let base = unsafe { (f.world_base)() } as usize;
+        let mut m = Box::new(Self {
+            f,
+            cpus: Box::new([Cpu::RESET; CPUS]),
+            shadow: Box::default(),
+            violation: None,
+            setup,
+            rt,
+            strategy,
+            ranges: Vec::new(),
+            this_cpu,
+            kernels,
+            base,
+            plan: Plan::new(),
+            done: 0,
+            points: 0,
+            limit: 0,
+            inside: true,
+            could: Plan::new(),
+            places: Vec::new(),
+            scratch: Vec::new(),
+            scratch_after: Vec::new(),
+            _library: library,
+        });
+        m.within(|m| unsafe {
+            (m.f.world_init)((&raw const HOST).cast(), &raw mut *m.shadow, &m.setup);
+            for v in 0..VCPUS {
+                (m.f.kvm_set_xsave)(v as c_int, 0, GUEST_XMM[v], false);
+                m.shadow.xmm[v] = GUEST_XMM[v] as u8;
+            }
+        });
+        let mut parts = std::ptr::null();
+        // SAFETY: The array is static.
+        let parts = unsafe {
+            let n = (m.f.world_state)(&mut parts);
+            std::slice::from_raw_parts(parts, n as usize)
+        };
+        m.ranges = parts.iter().map(|p| (p.at, p.size as usize)).collect();
+        let cpus = (&raw mut *m.cpus).cast::<u8>();
+        m.ranges.push((cpus, size_of::<[Cpu; CPUS]>()));
+        let shadow = (&raw mut *m.shadow).cast::<u8>();
+        m.ranges.push((shadow, size_of::<Shadow>()));
+        Ok(m)
+    }
+
+    /// Lets C call back.
+    fn within<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let old = MACHINE.with(|m| m.replace(self));
+        let result = f(self);
+        MACHINE.with(|m| m.set(old));
+        result
+    }
+
+    /// Copies the whole state.
+    pub fn save(&self, to: &mut Vec<u8>) {
+        to.clear();
+        for &(at, size) in &self.ranges {
+            // SAFETY: The ranges are ours or C's, and live as long.
+            to.extend_from_slice(unsafe { std::slice::from_raw_parts(at, size) });
+        }
+    }
+
+    /// Puts a state back.
+    pub fn restore(&mut self, from: &[u8]) {
+        let mut offset = 0;
+        for &(at, size) in &self.ranges {
+            // SAFETY: As above.
+            unsafe { std::ptr::copy_nonoverlapping(from[offset..].as_ptr(), at, size) };
+            offset += size;
+        }
+    }
+
+    pub fn cpu_number(&self) -> usize {
+        // SAFETY: A variable of C's.
+        unsafe { *self.this_cpu as usize }
+    }
+
+    fn set_cpu(&mut self, cpu: usize) {
+        // SAFETY: A variable of C's.
+        unsafe { *self.this_cpu = cpu as u64 };
+    }
+
+    pub fn cpu(&mut self) -> &mut Cpu {
+        let n = self.cpu_number();
+        &mut self.cpus[n]
+    }
+
+    pub fn view(&self, cpu: usize) -> View {
+        let mut view = View::default();
+        // SAFETY: It only reads.
+        unsafe { (self.f.world_view)(cpu as c_int, &mut view) };
+        view
+    }
+
+    pub fn violate(&mut self, what: impl Into<String>) {
+        if self.violation.is_none() {
+            self.violation = Some(what.into().into());
+        }
+    }
+
+    /// Makes a step on a CPU, with this in between; up to `limit` of it in all are looked for.
+    pub fn step(&mut self, cpu: usize, plan: &Plan, limit: usize, f: impl FnOnce(&mut Self)) {
+        self.plan.clone_from(plan);
+        self.done = 0;
+        self.points = 0;
+        self.limit = limit;
+        self.could.clear();
+        self.places.clear();
+        self.violation = None;
+        self.set_cpu(cpu);
+        self.within(|m| {
+            m.inside = false;
+            // SAFETY: It sets a flag.
+            unsafe { (m.f.world_points)(true) };
+            f(m);
+            unsafe { (m.f.world_points)(false) };
+            m.inside = true;
+        });
+        self.set_cpu(0);
+    }
+
+    fn may(&self, between: Between, may_move: bool) -> bool {
+        // SAFETY: A variable of C's.
+        let kernel = unsafe { &*self.kernels.add(self.cpu_number()) };
+        if kernel.irqs_disabled != 0 || kernel.preempt_count & HARDIRQ != 0 {
+            return false;
+        }
+        match between {
+            Between::Hardirq => true,
+            Between::Softirq => !self.rt && kernel.preempt_count & SOFTIRQ == 0,
+            _ if kernel.preempt_count != 0 => false,
+            Between::PreemptKernel => self.view(self.cpu_number()).task < IDLE as i32,
+            Between::PreemptAmx => {
+                self.setup.task[AMX] != 0
+                    && (0..CPUS).all(|c| self.view(c).task != AMX as i32)
+            }
+            Between::Migrate => {
+                let (here, there) = (self.cpu_number(), 1 - self.cpu_number());
+                may_move
+                    && self.view(here).task < IDLE as i32
+                    && self.view(there).task == (IDLE + there) as i32
+            }
+        }
+    }
+
+    fn come(&mut self, between: Between) {
+        self.inside = true;
+        let here = self.cpu_number();
+        let task = self.view(here).task;
+        // SAFETY: `may` says that each may happen here.
+        unsafe {
+            match between {
+                Between::Hardirq => (self.f.world_hardirq)(),
+                Between::Softirq => (self.f.world_softirq)(),
+                Between::PreemptAmx => {
+                    (self.f.world_switch)(AMX as c_int);
+                    (self.f.world_to_user)();
+                    self.user(here);
+                    self.amx_uses_tiles(AMX_TILES);
+                    (self.f.world_switch)(task);
+                }
+                Between::PreemptKernel => {
+                    (self.f.world_switch)((IDLE + here) as c_int);
+                    (self.f.world_kernel_fpu)();
+                    (self.f.world_switch)(task);
+                }
+                Between::Migrate => {
+                    (self.f.world_switch)((IDLE + here) as c_int);
+                    self.set_cpu(1 - here);
+                    (self.f.world_switch)(task);
+                }
+            }
+        }
+        self.inside = false;
+    }
+
+    /// The task that has AMX writes its tiles.
+    pub fn amx_uses_tiles(&mut self, contents: u8) {
+        if self.cpu().use_tiles(contents.into()).is_err() {
+            self.violate("I3: a task that has AMX takes a #NM");
+        }
+        self.shadow.amx = contents;
+    }
+
+    /// What must be so when the current task is in user mode.
+    pub fn user(&mut self, cpu: usize) {
+        let (view, hw) = (self.view(cpu), self.cpus[cpu]);
+        let task = view.task as usize;
+        if view.load != 0 || view.valid == 0 {
+            self.violate("I3: a task is in user mode without its registers");
+        }
+        if hw.xmm != TASK_XMM[task] {
+            self.violate(format!(
+                "I2: task {task} has {:#x} in its vector registers, not {:#x}",
+                hw.xmm, TASK_XMM[task]
+            ));
+        }
+        let tiles = if task == AMX { self.shadow.amx } else { 0 };
+        if hw.tiles != u64::from(tiles) {
+            self.violate(format!(
+                "I2: task {task} has tiles {:#x}, not {tiles:#x}",
+                hw.tiles
+            ));
+        }
+        if hw.xfd != view.fpstate_xfd || hw.xfd != if task == AMX { 0 } else { cpu::TILES } {
+            self.violate(format!("I3: task {task} runs with XFD={:#x}", hw.xfd));
+        }
+        if hw.xfd_err != 0 {
+            self.violate("I3: a task runs with XFD_ERR other than 0");
+        }
+    }
+
+    fn point(&mut self, may_move: bool, place: Place) {
+        if self.inside {
+            return;
+        }
+        let n = self.points;
+        self.points += 1;
+        if let Some(&(at, between)) = self.plan.get(self.done) {
+            if at == n {
+                self.done += 1;
+                self.places.push(place);
+                self.come(between);
+            }
+            return;
+        }
+        if self.done == self.limit {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.scratch);
+        let mut after = std::mem::take(&mut self.scratch_after);
+        self.save(&mut before);
+        let violation = self.violation.take();
+        for between in BETWEEN {
+            if !self.may(between, may_move) {
+                continue;
+            }
+            self.come(between);
+            self.save(&mut after);
+            // What changes nothing need not come.
+            if after != before || self.violation.is_some() {
+                self.could.push((n, between));
+                self.restore(&before);
+                self.violation = None;
+            }
+        }
+        self.violation = violation;
+        self.scratch = before;
+        self.scratch_after = after;
+    }
+
+    fn before(&mut self, instruction: &'static str) {
+        self.point(false, Place::Before(instruction));
+    }
+}
+
+extern "C" fn rdmsr(msr: u32) -> u64 {
+    let m = machine();
+    m.before(match msr {
+        cpu::MSR_XFD => "RDMSR of XFD",
+        _ => "RDMSR of XFD_ERR",
+    });
+    m.cpu().rdmsr(msr)
+}
+
+extern "C" fn wrmsr(msr: u32, value: u64) {
+    let m = machine();
+    m.before(match msr {
+        cpu::MSR_XFD => "WRMSR of XFD",
+        _ => "WRMSR of XFD_ERR",
+    });
+    m.cpu().wrmsr(msr, value);
+}
+
+extern "C" fn xgetbv(index: u32) -> u64 {
+    let m = machine();
+    m.before("XGETBV");
+    m.cpu().xgetbv(index)
+}
+
+extern "C" fn xsetbv(_: u32, value: u64) {
+    machine().cpu().xcr0 = value;
+}
+
+extern "C" fn xsaves(area: *mut u8, mask: u64) {
+    let m = machine();
+    m.before("XSAVES");
+    // SAFETY: It is the area of an fpstate.
+    unsafe { m.cpu().xsaves(area, mask) };
+}
+
+extern "C" fn xrstors(area: *mut u8, mask: u64) -> c_int {
+    let m = machine();
+    m.before("XRSTORS");
+    // SAFETY: It is the area of an fpstate.
+    match unsafe { m.cpu().xrstors(area, mask) } {
+        Ok(()) => 0,
+        Err(Fault::Nm) => {
+            m.violate("I2: XRSTORS raises #NM in the host");
+            0
+        }
+        Err(Fault::Gp) => {
+            for v in 0..VCPUS {
+                // SAFETY: It only reads.
+                if unsafe { (m.f.kvm_area)(v as c_int) } == area {
+                    // Whose registers fault gets initial ones.
+                    m.shadow.tiles[v] = 0;
+                    m.shadow.xmm[v] = 0;
+                }
+            }
+            cpu::GP
+        }
+    }
+}
+
+extern "C" fn tilerelease() {
+    let m = machine();
+    m.before("TILERELEASE");
+    m.cpu().tilerelease();
+}
+
+extern "C" fn cpuid(leaf: u32, index: u32, regs: *mut u32) {
+    // SAFETY: C passes four.
+    unsafe { regs.cast::<[u32; 4]>().write(cpu::cpuid(leaf, index)) };
+}
+
+extern "C" fn clobber() {
+    machine().cpu().xmm = KERNEL_XMM;
+}
+
+extern "C" fn point(may_move: bool, at: *const c_void) {
+    let m = machine();
+    let place = Place::At(at as usize - m.base);
+    m.point(may_move, place);
+}
+
+extern "C" fn warn(condition: *const c_char, file: *const c_char, line: c_int) {
+    // SAFETY: C passes strings.
+    let (condition, file) = unsafe { (CStr::from_ptr(condition), CStr::from_ptr(file)) };
+    let file = file.to_string_lossy();
+    let file = file.rsplit_once("/tree/").map_or(&*file, |(_, f)| f);
+    machine().violate(format!(
+        "I4, I7: WARN_ON({}) at {file}:{line}",
+        condition.to_string_lossy()
+    ));
+}
+
+extern "C" fn vmexit(disarm: *mut u64) -> bool {
+    let m = machine();
+    let decide = m.strategy.vmexit;
+    let mut in_use = || machine().cpu().xgetbv(1) & cpu::TILES;
+    let decision = decide(&mut in_use);
+    // SAFETY: C passes a variable.
+    unsafe { disarm.write(decision.unwrap_or(0)) };
+    decision.is_some()
+}
