@@ -348,6 +348,11 @@ struct task_struct {
 struct fpu;
 struct fpu *x86_task_fpu(struct task_struct *task);
 
+/* asm/fpu/signal.h, asm/fpu/regset.h */
+struct fpstate;
+void restore_fpregs_from_fpstate(struct fpstate *fpstate, u64 mask);
+void update_regset_xstate_info(unsigned int size, u64 xstate_mask);
+
 /* linux/vmalloc.h */
 void *vzalloc(size_t size);
 void vfree(void *p);

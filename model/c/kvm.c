@@ -12,6 +12,8 @@
 #include "world.h"
 #include "xfd.h"
 
+void *get_xsave_addr_user(struct xregs_state *xsave, int xfeature_nr);
+
 #define X86_CR0_TS		8
 #define MSR_TYPE_R		1
 #define MSR_TYPE_W		2
@@ -395,6 +397,12 @@ bool kvm_set_xsave(int v, u64 tiles, u64 xmm, bool bad)
 	}
 	xsave->header.xcomp_bv = bad;
 	return kvm_vcpu_ioctl_x86_set_xsave(&vcpus[v].vcpu, &image);
+}
+
+/* Whether VM-entry has something to load. */
+bool kvm_loads(int v)
+{
+	return vcpus[v].vcpu.arch.guest_xfd.load;
 }
 
 /* Where the guest's registers are saved. */

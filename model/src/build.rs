@@ -85,7 +85,7 @@ const ELSEWHERE: [&str; 40] = [
 
 /// -fsanitize=thread has a function of c/world.c called before each access of memory. No vector
 /// registers, as the kernel; no red zone, as the inline assembly calls.
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 11] = [
     "-std=gnu11",
     "-O1",
     "-g",
@@ -95,7 +95,6 @@ const FLAGS: [&str; 12] = [
     "-fcf-protection=none",
     "-mno-red-zone",
     "-mgeneral-regs-only",
-    "-w",
     "-Werror=implicit-function-declaration",
     "-Werror=incompatible-pointer-types",
 ];
@@ -107,17 +106,15 @@ pub struct Source<'a> {
     pub tree: &'a Path,
     /// A patch for it, that breaks something.
     pub patch: Option<&'a Path>,
-    /// Whether the kernel has PREEMPT_RT.
-    pub rt: bool,
 }
 
 impl Source<'_> {
     /// Whether the patch changes anything that is compiled.
-    pub fn changes(&self, model: &Path) -> Result<bool> {
+    pub fn changes(&self, model: &Path, out: &Path) -> Result<bool> {
         let Some(patch) = self.patch else {
             return Ok(false);
         };
-        let dir = std::env::temp_dir().join(format!("explore-{}", std::process::id()));
+        let dir = out.join("compare");
         let before = self.copy(model, &dir, None)?;
         let after = self.copy(model, &dir, Some(patch))?;
         fs::remove_dir_all(&dir)?;
@@ -151,8 +148,9 @@ impl Source<'_> {
         Ok(text)
     }
 
-    /// Compiles it in `dir`, which is made anew, and returns the shared object.
-    pub fn compile(&self, model: &Path, dir: &Path) -> Result<PathBuf> {
+    /// Compiles it in `dir`, which is made anew, for a kernel with PREEMPT_RT or without; returns the
+    /// shared object.
+    pub fn compile(&self, model: &Path, dir: &Path, rt: bool) -> Result<PathBuf> {
         self.copy(model, dir, self.patch)?;
         let tree = dir.join("tree");
         for header in REAL {
@@ -184,7 +182,7 @@ impl Source<'_> {
                 .arg(format!("-I{}", model.join("c").display()))
                 .arg(format!("-I{}", tree.join("arch/x86/kvm").display()))
                 .arg(format!("-include{}", model.join("c/kernel.h").display()));
-            if self.rt {
+            if rt {
                 cc.arg("-DCONFIG_PREEMPT_RT=1");
             }
             if !source.ends_with("c/world.c") {

@@ -19,7 +19,6 @@ pub const MSR_XFD: u32 = 0x1c4;
 pub const MSR_XFD_ERR: u32 = 0x1c5;
 const MSR_XSS: u32 = 0xda0;
 
-pub const NM: i32 = 7;
 pub const GP: i32 = 13;
 
 /// Offsets in an XSAVE area.

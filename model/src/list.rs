@@ -10,13 +10,11 @@ use anyhow::{bail, Result};
 use crate::scopes;
 use crate::shipped::{Between, Place, AMX};
 use crate::world::{Event, Guest, Msr, State, Step, World};
-use crate::{compile, Options};
 
 /// A guest whose tiles are dormant is preempted by a task with tiles, and goes on: each step must be
 /// possible, and nothing is lost.
-pub fn directed(options: &Options) -> Result<()> {
-    let shared = compile(options, &options.out.join("work"))?;
-    let world = World::new(&shared, scopes::all().remove(0))?;
+pub fn directed(shared: &Path) -> Result<()> {
+    let world = World::new(shared, scopes::all().remove(0))?;
     let list = [
         Event::Switch(0),
         Event::RunBegin,

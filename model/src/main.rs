@@ -107,12 +107,41 @@ struct Found {
     violation: Option<String>,
 }
 
-fn explore(options: &Options, source: &Source, scope: Scope, until: Instant) -> Result<Found> {
-    let source = Source {
-        rt: scope.rt,
-        ..*source
-    };
-    let shared = source.compile(&options.model, &options.out.join("work"))?;
+/// A source, and what is compiled of it so far: without PREEMPT_RT and with it.
+struct Compiled<'a> {
+    source: Source<'a>,
+    objects: [Option<PathBuf>; 2],
+}
+
+impl<'a> Compiled<'a> {
+    fn new(options: &'a Options, patch: Option<&'a Path>) -> Self {
+        Self {
+            source: Source {
+                tree: &options.tree,
+                patch,
+            },
+            objects: [None, None],
+        }
+    }
+
+    fn get(&mut self, options: &Options, rt: bool) -> Result<PathBuf> {
+        if let Some(object) = &self.objects[usize::from(rt)] {
+            return Ok(object.clone());
+        }
+        let dir = options.out.join(if rt { "rt" } else { "work" });
+        let object = self.source.compile(&options.model, &dir, rt)?;
+        self.objects[usize::from(rt)] = Some(object.clone());
+        Ok(object)
+    }
+}
+
+fn explore(
+    options: &Options,
+    compiled: &mut Compiled<'_>,
+    scope: Scope,
+    until: Instant,
+) -> Result<Found> {
+    let shared = compiled.get(options, scope.rt)?;
     let mut world = World::new(&shared, scope)?;
     world.until = Some(until);
     let cut = world.cut.clone();
@@ -132,11 +161,8 @@ fn explore(options: &Options, source: &Source, scope: Scope, until: Instant) -> 
 
 /// Explores the tree as it is.
 fn shipped(options: &Options) -> Result<bool> {
-    let source = Source {
-        tree: &options.tree,
-        patch: None,
-        rt: false,
-    };
+    let mut compiled = Compiled::new(options, None);
+    list::directed(&compiled.get(options, false)?)?;
     let begun = Instant::now();
     let scopes = options.scopes();
     let mut left = scopes.len() as u32;
@@ -147,7 +173,7 @@ fn shipped(options: &Options) -> Result<bool> {
         let share = total.saturating_sub(begun.elapsed()) / left;
         left -= 1;
         let name = scope.name;
-        let found = explore(options, &source, scope, Instant::now() + share)?;
+        let found = explore(options, &mut compiled, scope, Instant::now() + share)?;
         println!(
             "{name}: {} states, {} steps deep{}",
             found.states,
@@ -196,19 +222,15 @@ fn bugs(options: &Options) -> Result<bool> {
     let mut rows = Vec::new();
     for patch in &patches {
         let name = patch.file_stem().context("a patch")?.to_string_lossy();
-        let source = Source {
-            tree: &options.tree,
-            patch: Some(patch),
-            rt: false,
-        };
-        if !source.changes(&options.model)? {
+        let mut compiled = Compiled::new(options, Some(patch));
+        if !compiled.source.changes(&options.model, &options.out)? {
             continue;
         }
         let mut by = None;
         for scope in options.scopes() {
             let until = Instant::now() + Duration::from_secs(options.seconds);
             let of = scope.name;
-            if let Some(list) = explore(options, &source, scope, until)?.violation {
+            if let Some(list) = explore(options, &mut compiled, scope, until)?.violation {
                 by = Some((of, list));
                 break;
             }
@@ -242,7 +264,6 @@ fn write(options: &Options, name: &str, value: &serde_json::Value) -> Result<()>
 fn main() -> ExitCode {
     let result = Options::parse().and_then(|options| {
         if options.bugs.is_empty() {
-            list::directed(&options)?;
             shipped(&options)
         } else {
             bugs(&options)
@@ -256,14 +277,4 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// Compiles the tree as it is, for tests that want it.
-fn compile(options: &Options, dir: &Path) -> Result<PathBuf> {
-    let source = Source {
-        tree: &options.tree,
-        patch: None,
-        rt: false,
-    };
-    source.compile(&options.model, dir)
 }

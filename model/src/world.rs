@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::Result;
 use stateright::{Model, Property};
 
-use crate::cpu::{MSR_XFD, MSR_XFD_ERR, TILES, XCR0};
+use crate::cpu::{Cpu, MSR_XFD, MSR_XFD_ERR, TILES, XCR0};
 use crate::shipped::{
     Machine, Place, Plan, Setup, Shadow, View, AMX, AMX_TILES, CPUS, GUEST_XMM, IDLE, IN_GUEST, IN_RUN,
     IN_USER, PLAIN, TASKS, VCPUS,
@@ -233,7 +233,7 @@ pub struct Scope {
 /// The model.
 pub struct World {
     pub scope: Scope,
-    machine: Mutex<Box<Machine>>,
+    machine: Mutex<Machine>,
     first: State,
     /// When to look no further, and whether there would have been more.
     pub until: Option<Instant>,
@@ -261,7 +261,7 @@ impl World {
         machine.save(&mut bytes);
         let first = State {
             bytes: bytes.into(),
-            violation: machine.violation.clone(),
+            violation: machine.violated(),
         };
         Ok(Self {
             scope,
@@ -275,7 +275,7 @@ impl World {
     /// Makes a step from a state, and returns what follows, and what else could come in between.
     fn run(
         &self,
-        m: &mut Machine,
+        m: &Machine,
         from: &State,
         cpu: usize,
         event: Event,
@@ -291,21 +291,21 @@ impl World {
         m.save(&mut bytes);
         let next = State {
             bytes: bytes.into(),
-            violation: m.violation.take(),
+            violation: m.violated(),
         };
-        (next, std::mem::take(&mut m.could))
+        (next, m.could())
     }
 
     /// Where what came in between in a step came.
     pub fn places(&self, from: &State, step: &Step) -> Vec<Place> {
-        let mut m = self.machine.lock().expect("one thread at a time");
-        self.run(&mut m, from, step.cpu, step.event, &step.plan);
-        m.places.clone()
+        let m = self.machine.lock().expect("one thread at a time");
+        self.run(&m, from, step.cpu, step.event, &step.plan);
+        m.places()
     }
 
     /// Makes the steps of a list in turn, with nothing in between; for directed tests.
     pub fn play(&self, events: &[(usize, Event)]) -> State {
-        let mut m = self.machine.lock().expect("one thread at a time");
+        let m = self.machine.lock().expect("one thread at a time");
         let mut state = self.first.clone();
         for &(cpu, event) in events {
             m.restore(&state.bytes);
@@ -313,7 +313,7 @@ impl World {
                 self.possible(&m, cpu).contains(&event),
                 "CPU {cpu}: {event} cannot happen"
             );
-            state = self.run(&mut m, &state, cpu, event, &Plan::new()).0;
+            state = self.run(&m, &state, cpu, event, &Plan::new()).0;
             if state.violation.is_some() {
                 break;
             }
@@ -325,7 +325,8 @@ impl World {
     fn possible(&self, m: &Machine, cpu: usize) -> Vec<Event> {
         let mut events = Vec::new();
         let task = m.view(cpu).task as usize;
-        let place = |t: usize| if t < VCPUS { m.shadow.place[t] } else { IN_USER };
+        let shadow = m.shadow();
+        let place = |t: usize| if t < VCPUS { shadow.place[t] } else { IN_USER };
         if task < VCPUS && place(task) == IN_GUEST {
             self.of_guest(m, task, &mut events);
             return events;
@@ -358,7 +359,7 @@ impl World {
                 Event::Emulate(Msr::XfdErr, false),
                 Event::EmulatedRead,
                 Event::Init,
-                Event::Hide(m.shadow.hidden[task] == 0),
+                Event::Hide(shadow.hidden[task] == 0),
             ]);
             return events;
         }
@@ -369,12 +370,13 @@ impl World {
         }
         if task < VCPUS {
             events.push(Event::RunBegin);
-            if self.scope.attached[task] {
+            // SAFETY: It only reads.
+            if self.scope.attached[task] && unsafe { (m.f.kvm_loads)(task as c_int) } {
                 events.push(Event::RunSpoiled);
             }
         }
         for v in 0..VCPUS {
-            if self.scope.tasks[v] && m.shadow.place[v] == IN_USER {
+            if self.scope.tasks[v] && shadow.place[v] == IN_USER {
                 let of = |what| Event::Ioctl(v, what);
                 events.extend([
                     of(Ioctl::Set(Msr::Xfd, true)),
@@ -402,12 +404,13 @@ impl World {
             }
         }
         // Without XCR0[18] the guest's use of tiles is a #UD.
-        if m.shadow.hidden[v] == 0 {
+        let shadow = m.shadow();
+        if shadow.hidden[v] == 0 {
             for tiles in GUEST_TILES {
                 events.push(Event::Guest(Guest::Tiles(tiles)));
             }
             events.push(Event::Guest(Guest::Release));
-            if m.shadow.g[v] != 0 {
+            if shadow.g[v] != 0 {
                 events.push(Event::Guest(Guest::NmExits));
             }
         }
@@ -430,14 +433,14 @@ impl Model for World {
             self.cut.store(true, Ordering::Relaxed);
             return;
         }
-        let mut m = self.machine.lock().expect("one thread at a time");
+        let m = self.machine.lock().expect("one thread at a time");
         let mut seen = HashSet::from([state.clone()]);
         for cpu in 0..self.scope.cpus {
             m.restore(&state.bytes);
             for event in self.possible(&m, cpu) {
                 let mut plans = vec![Plan::new()];
                 while let Some(plan) = plans.pop() {
-                    let (next, could) = self.run(&mut m, state, cpu, event, &plan);
+                    let (next, could) = self.run(&m, state, cpu, event, &plan);
                     if next.violation.is_none() {
                         plans.extend(could.into_iter().map(|more| {
                             let mut plan = plan.clone();
@@ -473,7 +476,7 @@ pub const NOTHING_IS_LOST: &str = "nothing is lost";
 
 impl Event {
     /// Lets it happen on this CPU, which is the current one.
-    fn happen(self, m: &mut Machine, cpu: usize) {
+    fn happen(self, m: &Machine, cpu: usize) {
         let task = m.view(cpu).task as usize;
         // SAFETY: `possible` says that each may be called here.
         unsafe {
@@ -491,11 +494,11 @@ impl Event {
                         (m.f.kvm_spoil)(task as c_int);
                     }
                     (m.f.kvm_run_begin)(task as c_int);
-                    m.shadow.place[task] = IN_RUN;
+                    m.note(|s| s.place[task] = IN_RUN);
                 }
                 Self::RunEnd => {
                     (m.f.kvm_run_end)(task as c_int);
-                    m.shadow.place[task] = IN_USER;
+                    m.note(|s| s.place[task] = IN_USER);
                 }
                 Self::Enter => enter(m, task),
                 Self::Exit => exit(m, task, false),
@@ -504,15 +507,15 @@ impl Event {
                 Self::Init => (m.f.kvm_init)(task as c_int),
                 Self::Hide(on) => {
                     (m.f.kvm_write_xcr0)(task as c_int, if on { XCR0 & !TILES } else { XCR0 });
-                    m.shadow.hidden[task] = on.into();
+                    m.note(|s| s.hidden[task] = on.into());
                 }
                 Self::Guest(what) => what.happen(m, task),
                 Self::Ioctl(v, what) => what.happen(m, v),
             }
             // Migrated or not, this is the CPU that the current task is on.
-            let cpu = m.cpu_number();
+            let cpu = m.here();
             let task = m.view(cpu).task as usize;
-            let in_user = task < IDLE && (task >= VCPUS || m.shadow.place[task] == IN_USER);
+            let in_user = task < IDLE && (task >= VCPUS || m.shadow().place[task] == IN_USER);
             if in_user {
                 (m.f.world_to_user)();
                 m.user(cpu);
@@ -522,48 +525,48 @@ impl Event {
 }
 
 /// VM-entry: the guest must find what bare metal would show.
-unsafe fn enter(m: &mut Machine, v: usize) {
+unsafe fn enter(m: &Machine, v: usize) {
     unsafe { (m.f.kvm_enter)(v as c_int) };
-    if m.shadow.may_lose[v] != 0 && m.cpu().tiles == 0 {
-        m.shadow.tiles[v] = 0;
+    if m.shadow().may_lose[v] != 0 && m.cpu(m.here()).tiles == 0 {
+        m.note(|s| s.tiles[v] = 0);
     }
-    m.shadow.may_lose[v] = 0;
-    m.shadow.place[v] = IN_GUEST;
+    m.note(|s| s.may_lose[v] = 0);
+    m.note(|s| s.place[v] = IN_GUEST);
 }
 
-unsafe fn exit(m: &mut Machine, v: usize, nm: bool) {
+unsafe fn exit(m: &Machine, v: usize, nm: bool) {
     may_lose(m, v);
-    m.shadow.place[v] = IN_RUN;
+    m.note(|s| s.place[v] = IN_RUN);
     unsafe { (m.f.kvm_exit)(v as c_int, nm) };
 }
 
 /// A guest that is not attached may lose, in the host, what its XFD disables.
-fn may_lose(m: &mut Machine, v: usize) {
-    if m.setup.attached[v] == 0 && m.shadow.g[v] != 0 {
-        m.shadow.may_lose[v] = 1;
+fn may_lose(m: &Machine, v: usize) {
+    if m.setup.attached[v] == 0 && m.shadow().g[v] != 0 {
+        m.note(|s| s.may_lose[v] = 1);
     }
 }
 
 /// Its XFD or XFD_ERR is now so.
-fn set(m: &mut Machine, v: usize, msr: Msr, on: bool) {
-    match msr {
-        Msr::Xfd => m.shadow.g[v] = on.into(),
-        Msr::XfdErr => m.shadow.e[v] = on.into(),
-    }
+fn set(m: &Machine, v: usize, msr: Msr, on: bool) {
+    m.note(|s| match msr {
+        Msr::Xfd => s.g[v] = on.into(),
+        Msr::XfdErr => s.e[v] = on.into(),
+    });
 }
 
-unsafe fn emulate(m: &mut Machine, v: usize, msr: Msr, on: bool) {
+unsafe fn emulate(m: &Machine, v: usize, msr: Msr, on: bool) {
     set(m, v, msr, on);
     may_lose(m, v);
     unsafe { (m.f.kvm_write_msr)(v as c_int, msr.number(), value(on), false) };
 }
 
-unsafe fn reads(m: &mut Machine, v: usize, from_vmm: bool) {
+unsafe fn reads(m: &Machine, v: usize, from_vmm: bool) {
     for msr in [Msr::Xfd, Msr::XfdErr] {
         let got = unsafe { (m.f.kvm_read_msr)(v as c_int, msr.number(), from_vmm) };
         let is = match msr {
-            Msr::Xfd => m.shadow.g[v],
-            Msr::XfdErr => m.shadow.e[v],
+            Msr::Xfd => m.shadow().g[v],
+            Msr::XfdErr => m.shadow().e[v],
         };
         if got != value(is != 0) {
             m.violate(format!("I5: KVM says that {msr} of vCPU {v} is {got:#x}"));
@@ -572,7 +575,7 @@ unsafe fn reads(m: &mut Machine, v: usize, from_vmm: bool) {
 }
 
 impl Guest {
-    unsafe fn happen(self, m: &mut Machine, v: usize) {
+    unsafe fn happen(self, m: &Machine, v: usize) {
         unsafe {
             match self {
                 Self::Write(msr, on) => {
@@ -581,26 +584,26 @@ impl Guest {
                         emulate(m, v, msr, on);
                     } else {
                         set(m, v, msr, on);
-                        m.cpu().wrmsr(msr.number(), value(on));
+                        m.on_cpu(|c| c.wrmsr(msr.number(), value(on)));
                     }
                 }
                 Self::Tiles(tiles) => {
-                    if m.cpu().use_tiles(tiles.into()).is_ok() {
-                        m.shadow.tiles[v] = tiles;
+                    if m.on_cpu(|c| c.use_tiles(tiles.into())).is_ok() {
+                        m.note(|s| s.tiles[v] = tiles);
                         return;
                     }
-                    m.shadow.e[v] = 1;
+                    m.note(|s| s.e[v] = 1);
                     if (m.f.kvm_intercepts_nm)(v as c_int) {
                         exit(m, v, true);
                     }
                 }
                 Self::Release => {
-                    m.cpu().tilerelease();
-                    m.shadow.tiles[v] = 0;
+                    m.on_cpu(Cpu::tilerelease);
+                    m.note(|s| s.tiles[v] = 0);
                 }
                 Self::NmExits => {
-                    let _ = m.cpu().use_tiles(0);
-                    m.shadow.e[v] = 1;
+                    let _ = m.on_cpu(|c| c.use_tiles(0));
+                    m.note(|s| s.e[v] = 1);
                     exit(m, v, true);
                 }
             }
@@ -609,9 +612,9 @@ impl Guest {
 }
 
 impl Ioctl {
-    unsafe fn happen(self, m: &mut Machine, v: usize) {
+    unsafe fn happen(self, m: &Machine, v: usize) {
         let n = v as c_int;
-        let stays = m.setup.cap[v] != 0 || m.shadow.g[v] == 0;
+        let stays = m.setup.cap[v] != 0 || m.shadow().g[v] == 0;
         unsafe {
             match self {
                 Self::Set(msr, on) => {
@@ -629,8 +632,8 @@ impl Ioctl {
                 Self::Get => reads(m, v, true),
                 Self::GetXsave => {
                     let got = (m.f.kvm_get_xsave)(n);
-                    let tiles = if stays { m.shadow.tiles[v] } else { 0 };
-                    if got != u64::from(tiles) && !(got == 0 && m.shadow.may_lose[v] != 0) {
+                    let tiles = if stays { m.shadow().tiles[v] } else { 0 };
+                    if got != u64::from(tiles) && !(got == 0 && m.shadow().may_lose[v] != 0) {
                         m.violate(format!(
                             "I5: KVM_GET_XSAVE2 of vCPU {v} returns tiles {got:#x}, not {tiles:#x}"
                         ));
@@ -640,9 +643,9 @@ impl Ioctl {
                     if (m.f.kvm_set_xsave)(n, tiles.into(), GUEST_XMM[v], false) {
                         m.violate(format!("I5: KVM_SET_XSAVE of vCPU {v} is refused"));
                     }
-                    m.shadow.tiles[v] = if stays { tiles } else { 0 };
-                    m.shadow.xmm[v] = GUEST_XMM[v] as u8;
-                    m.shadow.may_lose[v] = 0;
+                    m.note(|s| s.tiles[v] = if stays { tiles } else { 0 });
+                    m.note(|s| s.xmm[v] = GUEST_XMM[v] as u8);
+                    m.note(|s| s.may_lose[v] = 0);
                 }
                 Self::SetXsaveRefused => {
                     if !(m.f.kvm_set_xsave)(n, IMAGE_TILES.into(), 0, true) {
@@ -655,13 +658,17 @@ impl Ioctl {
 }
 
 /// What must be so on a CPU after each step.
-fn check(m: &mut Machine, cpu: usize) {
-    let (view, hw) = (m.view(cpu), m.cpus[cpu]);
+fn check(m: &Machine, cpu: usize) {
+    let (view, hw) = (m.view(cpu), m.cpu(cpu));
     let task = view.task as usize;
     let vcpu = (task < VCPUS).then_some(task);
-    let place = vcpu.map_or(IN_USER, |v| m.shadow.place[v]);
+    let place = vcpu.map_or(IN_USER, |v| m.shadow().place[v]);
+    // A fault of XRSTORS leaves XFD as init_fpstate has it, until it is written next.
+    if task < VCPUS && view.fpstate_xfd == view.xfd_state {
+        m.note(|s| s.faulted[task] = 0);
+    }
     if view.live >= 0 {
-        live(m, cpu, &view, place);
+        live(m, &view, place);
     }
     if let Some(v) = vcpu.filter(|_| place == IN_GUEST) {
         entered(m, cpu, v);
@@ -685,11 +692,11 @@ fn check(m: &mut Machine, cpu: usize) {
         }
     }
     if let Some(v) = vcpu.filter(|_| place == IN_RUN && view.load == 0) {
-        let lost = m.shadow.may_lose[v] != 0 && hw.tiles == 0;
-        if hw.xmm != u64::from(m.shadow.xmm[v]) {
+        let lost = m.shadow().may_lose[v] != 0 && hw.tiles == 0;
+        if hw.xmm != u64::from(m.shadow().xmm[v]) {
             m.violate(format!("I2: vCPU {v} has lost its vector registers"));
         }
-        if hw.tiles != u64::from(m.shadow.tiles[v]) && !lost {
+        if hw.tiles != u64::from(m.shadow().tiles[v]) && !lost {
             m.violate(format!("I2: vCPU {v} has lost its tiles"));
         }
     }
@@ -699,7 +706,7 @@ fn check(m: &mut Machine, cpu: usize) {
 }
 
 /// I7: what live implies.
-fn live(m: &mut Machine, _cpu: usize, view: &View, place: u8) {
+fn live(m: &Machine, view: &View, place: u8) {
     let v = view.live;
     if view.task != v || place == IN_USER {
         m.violate(format!("I7: vCPU {v} is live, and {} runs", task_name(view.task as usize)));
@@ -713,8 +720,8 @@ fn live(m: &mut Machine, _cpu: usize, view: &View, place: u8) {
 }
 
 /// I1: at VM-entry, and in the guest, the CPU has what the guest ought to see.
-fn entered(m: &mut Machine, cpu: usize, v: usize) {
-    let hw = m.cpus[cpu];
+fn entered(m: &Machine, cpu: usize, v: usize) {
+    let hw = m.cpu(cpu);
     let Shadow {
         g,
         e,
@@ -722,7 +729,7 @@ fn entered(m: &mut Machine, cpu: usize, v: usize) {
         tiles,
         xmm,
         ..
-    } = *m.shadow;
+    } = m.shadow();
     let wants = [
         ("XFD", hw.xfd, value(g[v] != 0)),
         ("XFD_ERR", hw.xfd_err, value(e[v] != 0)),
