@@ -117,6 +117,9 @@ static inline void sort(void *base, size_t n, size_t size,
 	qsort(base, n, size, compare);
 }
 
+/* What comes after a point. */
+enum { BEFORE_READ, BEFORE_WRITE, BETWEEN_CALLS };
+
 /* What the explorer does for the kernel, and its CPU. */
 struct host {
 	u64 (*rdmsr)(u32 msr);
@@ -131,7 +134,7 @@ struct host {
 	/* The kernel computes with vector registers. */
 	void (*clobber)(void);
 	/* Here an interrupt may come, or the task be preempted, and perhaps moved to another CPU. */
-	void (*point)(bool may_move, void *at);
+	void (*point)(u32 kind, const void *from, const void *at, u64 size);
 	void (*warn)(const char *condition, const char *file, int line);
 	/* What the strategy decides on a VM-exit: whether to save, and what to disarm. */
 	bool (*vmexit)(u64 *disarm);
@@ -181,14 +184,15 @@ extern u64 this_cpu;	/* of a u64: it is a part of the state, with its address */
 #define softirq_count()		(preempt_count() & SOFTIRQ_MASK)
 #define in_hardirq()		(preempt_count() & HARDIRQ_OFFSET)
 #define in_nmi()		false
-#define preempt_disable()	((void)(preempt_count()++))
+#define preempt_disable()	do { model_point(); preempt_count()++; } while (0)
 #define preempt_enable()	do { preempt_count()--; model_point(); } while (0)
-#define local_irq_disable()	((void)(irqs_disabled() = 1))
+#define local_irq_disable()	do { model_point(); irqs_disabled() = 1; } while (0)
 #define local_irq_enable()	do { irqs_disabled() = 0; model_point(); } while (0)
 #define preemptible()		(!preempt_count() && !irqs_disabled())
 
 static inline void local_bh_disable(void)
 {
+	model_point();
 	preempt_count() += SOFTIRQ_DISABLE_OFFSET;
 }
 
@@ -226,7 +230,7 @@ struct static_key { u64 enabled; };
 /* linux/mutex.h, linux/spinlock.h: nobody contends. */
 #define DEFINE_MUTEX(name)		int name
 #define guard(class)			(void)
-#define spin_lock_irq(lock)		((void)(lock), (void)local_irq_disable())
+#define spin_lock_irq(lock)		do { (void)(lock); local_irq_disable(); } while (0)
 #define spin_unlock_irq(lock)		do { (void)(lock); local_irq_enable(); } while (0)
 
 /* asm/cpufeature.h: a CPU with AMX, XFD, XSAVES and shadow stacks, and little else. */

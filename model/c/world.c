@@ -86,6 +86,26 @@ void fpstate_state(struct fpstate *fpstate)
 	}
 }
 
+#define POISON	0x5a5a5a
+
+/* Poisons registers that are in memory: all of them if the CPU has them, or tiles that are initial. */
+static void forget_regs(struct fpstate *fpstate, bool stale)
+{
+	struct xregs_state *xsave = &fpstate->regs.xsave;
+
+	if (stale) {
+		xsave->header.xfeatures = XFEATURE_MASK_SSE;
+		*(u64 *)xsave->i387.xmm_space = POISON;
+	}
+	if ((fpstate->xfeatures & XFEATURE_MASK_XTILE_DATA) &&
+	    !(xsave->header.xfeatures & XFEATURE_MASK_XTILE_DATA) &&
+	    (xsave->header.xcomp_bv & XFEATURE_MASK_XTILE_DATA)) {
+		xsave->header.xfeatures |= XFEATURE_MASK_XTILE_DATA;
+		*(u64 *)get_xsave_addr(xsave, XFEATURE_XTILE_DATA) = POISON;
+		xsave->header.xfeatures &= ~XFEATURE_MASK_XTILE_DATA;
+	}
+}
+
 /*
  * The inline assembly's instructions. Each call keeps all registers but those
  * that the instruction writes.
@@ -168,7 +188,7 @@ asm(".macro thunk name\n"
  * The compiler calls these before each access of memory (-fsanitize=thread), and
  * so makes each a point for an interrupt. Only what is a part of the state counts.
  */
-static inline void access(void *at, void *from)
+static inline void access(u32 kind, void *at, size_t size, void *from)
 {
 	if (!points)
 		return;
@@ -179,20 +199,35 @@ static inline void access(void *at, void *from)
 	    (at >= (void *)fpu_fpregs_owner_ctx && at < (void *)(fpu_fpregs_owner_ctx + NR_CPUS)) ||
 	    (at >= (void *)kernel_fpu_allowed && at < (void *)(kernel_fpu_allowed + NR_CPUS)) ||
 	    kvm_has(at))
-		model->point(false, from);
+		model->point(kind, from, at, size);
 }
 
 #define ACCESS(size)							\
-	void __tsan_read##size(void *at) { access(at, __builtin_return_address(0)); }		\
-	void __tsan_write##size(void *at) { access(at, __builtin_return_address(0)); }
+	void __tsan_read##size(void *at)				\
+	{								\
+		access(BEFORE_READ, at, size, __builtin_return_address(0)); \
+	}								\
+	void __tsan_write##size(void *at)				\
+	{								\
+		access(BEFORE_WRITE, at, size, __builtin_return_address(0)); \
+	}
 
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
 ACCESS(8)
 ACCESS(16)
-void __tsan_read_range(void *at, size_t size) { access(at, __builtin_return_address(0)); }
-void __tsan_write_range(void *at, size_t size) { access(at, __builtin_return_address(0)); }
+
+void __tsan_read_range(void *at, size_t size)
+{
+	access(BEFORE_READ, at, size, __builtin_return_address(0));
+}
+
+void __tsan_write_range(void *at, size_t size)
+{
+	access(BEFORE_WRITE, at, size, __builtin_return_address(0));
+}
+
 void __tsan_func_entry(void *caller) { }
 void __tsan_func_exit(void) { }
 void __tsan_init(void) { }
@@ -200,7 +235,7 @@ void __tsan_init(void) { }
 void model_point(void)
 {
 	if (points)
-		model->point(true, __builtin_return_address(0));
+		model->point(BETWEEN_CALLS, __builtin_return_address(0), NULL, 0);
 }
 
 /* __schedule() and __switch_to(), the notifier as the module has it */
@@ -286,6 +321,41 @@ void world_idle(void)
 	preempt_count()++;
 	fpu_idle_fpregs();
 	preempt_count()--;
+}
+
+/*
+ * Between two steps: poison what is stale, so that whoever uses it is found out,
+ * and states that differ in nothing else are one.
+ */
+void world_forget(void)
+{
+	for (int t = 0; t < TASK_IDLE0; t++) {
+		struct fpu *fpu = &tasks[t].fpu;
+		bool running = false, owns = false;
+
+		for (int c = 0; c < NR_CPUS; c++) {
+			running |= cpus[c].running == &tasks[t].task;
+			owns |= fpu_fpregs_owner_ctx[c] == fpu;
+		}
+		if (!owns)
+			fpu->last_cpu = -1;
+		if (running && !test_tsk_thread_flag(&tasks[t].task, TIF_NEED_FPU_LOAD))
+			forget_regs(fpu->fpstate, true);
+		forget_regs(&fpu->__fpstate, false);
+		forget_regs(fpu->fpstate, false);
+	}
+	for (int v = 0; v < NR_VCPUS; v++)
+		forget_regs(kvm_guest_xfd(v)->fpu->fpstate, false);
+	for (int c = 0; c < NR_CPUS; c++) {
+		struct fpu_guest_xfd *live = fpu_live_guest_xfd[c];
+
+		if (live) {
+			xfd_state[c] = POISON;
+			live->fpu->fpstate->xfd = POISON;
+			live->saved_xfd = POISON;
+			live->saved_xfd_err = POISON;
+		}
+	}
 }
 
 /* What a state has to say of a CPU. */

@@ -103,7 +103,7 @@ struct Host {
     tilerelease: extern "C" fn(),
     cpuid: extern "C" fn(u32, u32, *mut u32),
     clobber: extern "C" fn(),
-    point: extern "C" fn(bool, *const c_void),
+    point: extern "C" fn(u32, *const c_void, *const u8, u64),
     warn: extern "C" fn(*const c_char, *const c_char, c_int),
     vmexit: extern "C" fn(*mut u64) -> bool,
 }
@@ -180,6 +180,7 @@ functions! {
     world_sync();
     world_fork();
     world_idle();
+    world_forget();
     world_view(c_int, *mut View);
     kvm_run_begin(c_int);
     kvm_run_end(c_int);
@@ -229,8 +230,23 @@ pub struct Machine {
     inside: Cell<bool>,
     could: RefCell<Plan>,
     places: RefCell<Vec<Place>>,
+    /// What each thing would change here, if it is known.
+    effects: RefCell<Effects>,
+    known: Cell<bool>,
     scratch: RefCell<[Vec<u8>; 2]>,
     _library: Library,
+}
+
+/// What each of [`BETWEEN`] would change: none that it cannot come, or changes nothing.
+type Effects = [Option<Vec<(usize, usize)>>; BETWEEN.len()];
+
+/// What the code does next, after a point.
+#[derive(Clone, Copy)]
+enum Next {
+    Read(usize, usize),
+    Write,
+    /// It goes on in another function, may turn interrupts off, or the CPU executes an instruction.
+    Other { may_move: bool },
 }
 
 /// A point, for who reads.
@@ -294,6 +310,8 @@ impl Machine {
             inside: Cell::new(true),
             could: RefCell::default(),
             places: RefCell::default(),
+            effects: RefCell::default(),
+            known: Cell::new(false),
             scratch: RefCell::default(),
             _library: library,
         };
@@ -421,6 +439,7 @@ impl Machine {
         self.violation.take();
         self.set_here(cpu);
         self.within(|m| {
+            m.known.set(false);
             m.inside.set(false);
             // SAFETY: It sets a flag.
             unsafe { (m.f.world_points)(true) };
@@ -523,28 +542,55 @@ impl Machine {
         }
     }
 
-    fn point(&self, may_move: bool, place: Place) {
+    fn point(&self, next: Next, place: impl FnOnce() -> Place) {
         if self.inside.get() {
             return;
         }
         let n = self.points.get();
         self.points.set(n + 1);
-        let next = self.plan.borrow().get(self.done.get()).copied();
-        if let Some((at, between)) = next {
+        let planned = self.plan.borrow().get(self.done.get()).copied();
+        if let Some((at, between)) = planned {
             if at == n {
                 self.done.set(self.done.get() + 1);
-                self.places.borrow_mut().push(place);
+                self.places.borrow_mut().push(place());
                 self.come(between);
+                self.known.set(false);
             }
             return;
         }
         if self.done.get() == self.limit.get() {
             return;
         }
+        let may_move = matches!(next, Next::Other { may_move: true });
+        if !self.known.get() || may_move {
+            self.look(may_move);
+        }
+        let mut could = self.could.borrow_mut();
+        for (between, effect) in BETWEEN.into_iter().zip(&*self.effects.borrow()) {
+            let Some(changed) = effect else { continue };
+            // Before a read of what it does not change it may as well come after it.
+            let matters = match next {
+                Next::Read(at, size) => changed
+                    .iter()
+                    .any(|&(begin, end)| at < end && begin < at + size),
+                _ => true,
+            };
+            if matters && self.may(between, may_move) {
+                could.push((n, between));
+            }
+        }
+        // What is known stays so until something is written.
+        self.known.set(matches!(next, Next::Read(..)));
+    }
+
+    /// Finds out what each thing that may come here would change.
+    fn look(&self, may_move: bool) {
         let [mut before, mut after] = self.scratch.take();
         self.save(&mut before);
         let violation = self.violation.take();
-        for between in BETWEEN {
+        let mut effects = self.effects.borrow_mut();
+        for (between, effect) in BETWEEN.into_iter().zip(&mut *effects) {
+            *effect = None;
             if !self.may(between, may_move) {
                 continue;
             }
@@ -552,7 +598,7 @@ impl Machine {
             self.save(&mut after);
             // What changes nothing need not come.
             if after != before || self.violation.take().is_some() {
-                self.could.borrow_mut().push((n, between));
+                *effect = Some(self.differences(&before, &after));
                 self.restore(&before);
             }
         }
@@ -560,8 +606,23 @@ impl Machine {
         self.scratch.replace([before, after]);
     }
 
+    /// The addresses that differ.
+    fn differences(&self, before: &[u8], after: &[u8]) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        let mut offset = 0;
+        for &(at, size) in &self.ranges {
+            let end = offset + size;
+            if before[offset..end] != after[offset..end] {
+                found.push((at as usize, at as usize + size));
+            }
+            offset = end;
+        }
+        found
+    }
+
     fn before(&self, instruction: &'static str) {
-        self.point(false, Place::Before(instruction));
+        let next = Next::Other { may_move: false };
+        self.point(next, || Place::Before(instruction));
     }
 }
 
@@ -642,10 +703,14 @@ extern "C" fn clobber() {
     machine().on_cpu(|c| c.xmm = KERNEL_XMM);
 }
 
-extern "C" fn point(may_move: bool, at: *const c_void) {
+extern "C" fn point(kind: u32, from: *const c_void, at: *const u8, size: u64) {
     let m = machine();
-    let place = Place::At(at as usize - m.base);
-    m.point(may_move, place);
+    let next = match kind {
+        0 => Next::Read(at as usize, size as usize),
+        1 => Next::Write,
+        _ => Next::Other { may_move: true },
+    };
+    m.point(next, || Place::At(from as usize - m.base));
 }
 
 extern "C" fn warn(condition: *const c_char, file: *const c_char, line: c_int) {

@@ -287,6 +287,8 @@ impl World {
         for cpu in 0..CPUS {
             check(m, cpu);
         }
+        // SAFETY: Nothing runs.
+        unsafe { (m.f.world_forget)() };
         let mut bytes = Vec::with_capacity(from.bytes.len());
         m.save(&mut bytes);
         let next = State {
@@ -518,7 +520,7 @@ impl Event {
             let in_user = task < IDLE && (task >= VCPUS || m.shadow().place[task] == IN_USER);
             if in_user {
                 (m.f.world_to_user)();
-                m.user(cpu);
+                m.user(m.here());
             }
         }
     }
