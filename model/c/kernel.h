@@ -225,7 +225,11 @@ struct static_key { u64 enabled; };
 #define DECLARE_STATIC_CALL(name, f)	extern typeof(&(f)) static_call_##name
 #define DEFINE_STATIC_CALL_NULL(name, f) typeof(&(f)) static_call_##name
 #define static_call_update(name, f)	((void)(static_call_##name = (f)))
-#define static_call_cond(name)		if (static_call_##name) static_call_##name
+#define static_call_cond(name)		(static_call_##name ?: (typeof(static_call_##name))static_call_nothing)
+
+static inline void static_call_nothing(void)
+{
+}
 
 /* linux/mutex.h, linux/spinlock.h: nobody contends. */
 #define DEFINE_MUTEX(name)		int name

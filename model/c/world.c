@@ -369,6 +369,7 @@ void world_view(int cpu, struct view *view)
 	view->task = t;
 	view->xfd_state = xfd_state[cpu];
 	view->live = !live ? -1 : live == kvm_guest_xfd(0) ? 0 : 1;
+	view->listed = live && live->listed_xfd;
 	view->load = test_tsk_thread_flag(task, TIF_NEED_FPU_LOAD);
 	if (!(task->flags & PF_KTHREAD)) {
 		struct fpu *fpu = &tasks[t].fpu;

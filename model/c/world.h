@@ -36,6 +36,7 @@ struct view {
 	u8 valid;		/* fpregs_state_valid() of the current task */
 	u8 guest;		/* its fpstate is a guest's */
 	u8 quiet;		/* nothing is locked */
+	u8 listed;		/* whoever is live has the CPU switch the MSRs */
 };
 
 /* Makes memory a part of the state. */

@@ -81,6 +81,7 @@ pub struct View {
     pub valid: u8,
     pub guest: u8,
     pub quiet: u8,
+    pub listed: u8,
 }
 
 /// `struct cpu` of C.

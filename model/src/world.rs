@@ -372,8 +372,9 @@ impl World {
         }
         if task < VCPUS {
             events.push(Event::RunBegin);
+            let lists = self.scope.strategy.msr_lists;
             // SAFETY: It only reads.
-            if self.scope.attached[task] && unsafe { (m.f.kvm_loads)(task as c_int) } {
+            if self.scope.attached[task] && !lists && unsafe { (m.f.kvm_loads)(task as c_int) } {
                 events.push(Event::RunSpoiled);
             }
         }
@@ -716,7 +717,7 @@ fn live(m: &Machine, view: &View, place: u8) {
     if view.load != 0 || view.valid == 0 || view.guest == 0 {
         m.violate(format!("I7: vCPU {v} is live without its registers"));
     }
-    if m.setup.attached[v as usize] == 0 || m.setup.msr_lists != 0 {
+    if m.setup.attached[v as usize] == 0 || view.listed != 0 {
         m.violate(format!("I8: vCPU {v} is live"));
     }
 }
