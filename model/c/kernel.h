@@ -117,6 +117,9 @@ static inline void sort(void *base, size_t n, size_t size,
 	qsort(base, n, size, compare);
 }
 
+/* Where all is that may be a part of the state: each access is a point. */
+#define in_arena	__attribute__((section("arena")))
+
 /* What comes after a point. */
 enum { BEFORE_READ, BEFORE_WRITE, BETWEEN_CALLS };
 
@@ -208,7 +211,7 @@ static inline void local_bh_enable(void)
 #define lockdep_assert_held(lock)		do { } while (0)
 
 /* linux/percpu.h: the accessors without a lock warn as DEBUG_PREEMPT does. */
-#define DEFINE_PER_CPU(type, name)	typeof(type) name[NR_CPUS]
+#define DEFINE_PER_CPU(type, name)	typeof(type) name[NR_CPUS] in_arena
 #define DECLARE_PER_CPU(type, name)	extern typeof(type) name[NR_CPUS]
 #define this_cpu_read(x)		((x)[this_cpu])
 #define this_cpu_write(x, value)	((void)((x)[this_cpu] = (value)))

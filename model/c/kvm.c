@@ -55,7 +55,7 @@ struct msr_data {
 };
 
 static struct kvm vms[NR_VCPUS];
-static struct vcpu_vmx vcpus[NR_VCPUS];
+static struct vcpu_vmx vcpus[NR_VCPUS] in_arena;
 
 struct kvm_x86_ops kvm_x86_ops;
 struct kvm_caps kvm_caps;
@@ -211,11 +211,6 @@ void kvm_create(int v, const struct setup *setup)
 		abort();
 	vmx_recalc_xfd_intercepts(vcpu);
 	vmx_update_exception_bitmap(vcpu);
-}
-
-bool kvm_has(const void *at)
-{
-	return at >= (void *)vcpus && at < (void *)(vcpus + NR_VCPUS);
 }
 
 struct fpu_guest_xfd *kvm_guest_xfd(int v)

@@ -31,8 +31,9 @@ extern u64 xfd_state[NR_CPUS];
 extern struct fpstate init_fpstate;
 
 static struct sighand_struct sighand;
-static struct task tasks[NR_TASKS + 1];
-static u8 heap[1 << 20] __aligned(64);
+static struct task tasks[NR_TASKS + 1] in_arena;
+static u8 heap[1 << 16] in_arena __aligned(64);
+extern char __start_arena[], __stop_arena[];
 static size_t heap_used;
 static bool points;
 
@@ -190,15 +191,7 @@ asm(".macro thunk name\n"
  */
 static inline void access(u32 kind, void *at, size_t size, void *from)
 {
-	if (!points)
-		return;
-	if ((at >= (void *)tasks && at < (void *)(tasks + NR_TASKS)) ||
-	    (at >= (void *)heap && at < (void *)(heap + sizeof(heap))) ||
-	    (at >= (void *)xfd_state && at < (void *)(xfd_state + NR_CPUS)) ||
-	    (at >= (void *)fpu_live_guest_xfd && at < (void *)(fpu_live_guest_xfd + NR_CPUS)) ||
-	    (at >= (void *)fpu_fpregs_owner_ctx && at < (void *)(fpu_fpregs_owner_ctx + NR_CPUS)) ||
-	    (at >= (void *)kernel_fpu_allowed && at < (void *)(kernel_fpu_allowed + NR_CPUS)) ||
-	    kvm_has(at))
+	if (points && at >= (void *)__start_arena && at < (void *)__stop_arena)
 		model->point(kind, from, at, size);
 }
 

@@ -46,7 +46,6 @@ void model_state(void *at, size_t size);
 void fpstate_state(struct fpstate *fpstate);
 void kvm_create(int v, const struct setup *setup);
 void kvm_state(int v);
-bool kvm_has(const void *at);
 struct fpu_guest_xfd *kvm_guest_xfd(int v);
 
 #endif

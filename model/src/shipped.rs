@@ -36,7 +36,7 @@ pub const IN_GUEST: u8 = 2;
 
 /// What guests and tasks ought to see, as bare metal would show it, and where threads are. A part of
 /// the state.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Shadow {
     /// Whether the module's notifier is registered: C writes it.
@@ -218,7 +218,8 @@ pub struct Machine {
     violation: RefCell<Option<Box<str>>>,
     rt: bool,
     strategy: Chosen,
-    ranges: Vec<(*mut u8, usize)>,
+    /// The state: all words of memory that are a part of it.
+    words: Vec<*mut u64>,
     this_cpu: *mut u64,
     kernels: *mut Kernel,
     base: usize,
@@ -234,12 +235,12 @@ pub struct Machine {
     /// What each thing would change here, if it is known.
     effects: RefCell<Effects>,
     known: Cell<bool>,
-    scratch: RefCell<[Vec<u8>; 2]>,
+    scratch: RefCell<[Vec<u64>; 2]>,
     _library: Library,
 }
 
 /// What each of [`BETWEEN`] would change: none that it cannot come, or changes nothing.
-type Effects = [Option<Vec<(usize, usize)>>; BETWEEN.len()];
+type Effects = [Option<Vec<usize>>; BETWEEN.len()];
 
 /// What the code does next, after a point.
 #[derive(Clone, Copy)]
@@ -300,7 +301,7 @@ impl Machine {
             violation: RefCell::default(),
             rt,
             strategy,
-            ranges: Vec::new(),
+            words: Vec::new(),
             this_cpu,
             kernels,
             base,
@@ -331,11 +332,18 @@ impl Machine {
             let n = (m.f.world_state)(&mut parts);
             std::slice::from_raw_parts(parts, n as usize)
         };
-        m.ranges = parts.iter().map(|p| (p.at, p.size as usize)).collect();
-        let cpus = m.cpus.as_ptr().cast_mut().cast();
-        m.ranges.push((cpus, size_of::<[Cpu; CPUS]>()));
-        let shadow = m.shadow.as_ptr().cast();
-        m.ranges.push((shadow, size_of::<Shadow>()));
+        let ours = [
+            (m.cpus.as_ptr() as usize, size_of::<[Cpu; CPUS]>()),
+            (m.shadow.as_ptr() as usize, size_of::<Shadow>()),
+        ];
+        let parts = parts.iter().map(|p| (p.at as usize, p.size as usize));
+        m.words = parts
+            .chain(ours)
+            .flat_map(|(at, size)| (at & !7..at + size).step_by(8))
+            .map(|at| at as *mut u64)
+            .collect();
+        m.words.sort();
+        m.words.dedup();
         Ok(m)
     }
 
@@ -347,21 +355,17 @@ impl Machine {
     }
 
     /// Copies the whole state.
-    pub fn save(&self, to: &mut Vec<u8>) {
+    pub fn save(&self, to: &mut Vec<u64>) {
         to.clear();
-        for &(at, size) in &self.ranges {
-            // SAFETY: The ranges are ours or C's, and live as long.
-            to.extend_from_slice(unsafe { std::slice::from_raw_parts(at, size) });
-        }
+        // SAFETY: The words are ours or C's, and live as long.
+        to.extend(self.words.iter().map(|&word| unsafe { *word }));
     }
 
     /// Puts a state back.
-    pub fn restore(&self, from: &[u8]) {
-        let mut offset = 0;
-        for &(at, size) in &self.ranges {
+    pub fn restore(&self, from: &[u64]) {
+        for (&word, &value) in self.words.iter().zip(from) {
             // SAFETY: As above.
-            unsafe { std::ptr::copy_nonoverlapping(from[offset..].as_ptr(), at, size) };
-            offset += size;
+            unsafe { *word = value };
         }
     }
 
@@ -439,17 +443,20 @@ impl Machine {
         self.places.take();
         self.violation.take();
         self.set_here(cpu);
+        self.known.set(false);
         self.within(|m| {
-            m.known.set(false);
-            m.inside.set(false);
-            // SAFETY: It sets a flag.
-            unsafe { (m.f.world_points)(true) };
+            m.look_out(true);
             f(m);
-            // SAFETY: As above.
-            unsafe { (m.f.world_points)(false) };
-            m.inside.set(true);
+            m.look_out(false);
         });
         self.set_here(0);
+    }
+
+    /// Whether points count.
+    fn look_out(&self, on: bool) {
+        self.inside.set(!on);
+        // SAFETY: It sets a flag.
+        unsafe { (self.f.world_points)(on) };
     }
 
     fn may(&self, between: Between, may_move: bool) -> bool {
@@ -477,7 +484,7 @@ impl Machine {
     }
 
     fn come(&self, between: Between) {
-        self.inside.set(true);
+        self.look_out(false);
         let here = self.here();
         let task = self.view(here).task;
         // SAFETY: `may` says that each may happen here.
@@ -504,7 +511,7 @@ impl Machine {
                 }
             }
         }
-        self.inside.set(false);
+        self.look_out(true);
     }
 
     /// The task that has AMX writes its tiles.
@@ -556,10 +563,11 @@ impl Machine {
                 self.places.borrow_mut().push(place());
                 self.come(between);
                 self.known.set(false);
+                // After the last of all that may come nobody looks.
+                if self.done.get() == self.limit.get() {
+                    self.look_out(false);
+                }
             }
-            return;
-        }
-        if self.done.get() == self.limit.get() {
             return;
         }
         let may_move = matches!(next, Next::Other { may_move: true });
@@ -573,7 +581,7 @@ impl Machine {
             let matters = match next {
                 Next::Read(at, size) => changed
                     .iter()
-                    .any(|&(begin, end)| at < end && begin < at + size),
+                    .any(|&word| at < word + 8 && word < at + size),
                 _ => true,
             };
             if matters && self.may(between, may_move) {
@@ -607,18 +615,13 @@ impl Machine {
         self.scratch.replace([before, after]);
     }
 
-    /// The addresses that differ.
-    fn differences(&self, before: &[u8], after: &[u8]) -> Vec<(usize, usize)> {
-        let mut found = Vec::new();
-        let mut offset = 0;
-        for &(at, size) in &self.ranges {
-            let end = offset + size;
-            if before[offset..end] != after[offset..end] {
-                found.push((at as usize, at as usize + size));
-            }
-            offset = end;
-        }
-        found
+    /// The addresses of the words that differ.
+    fn differences(&self, before: &[u64], after: &[u64]) -> Vec<usize> {
+        let words = self.words.iter().zip(before.iter().zip(after));
+        words
+            .filter(|(_, (before, after))| before != after)
+            .map(|(&word, _)| word as usize)
+            .collect()
     }
 
     fn before(&self, instruction: &'static str) {

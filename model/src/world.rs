@@ -5,7 +5,6 @@
 //! preemption in between wherever they may be. CPUs share nothing but tasks that are on neither, so
 //! that steps of two CPUs need not be interleaved any finer.
 
-use std::collections::HashSet;
 use std::ffi::c_int;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -198,13 +197,13 @@ impl PartialEq for Step {
 /// All of memory that matters, and the CPUs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct State {
-    bytes: Box<[u8]>,
+    words: Box<[u64]>,
     pub violation: Option<Box<str>>,
 }
 
 impl Hash for State {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.bytes);
+        self.words.hash(state);
         self.violation.is_some().hash(state);
     }
 }
@@ -257,10 +256,10 @@ impl World {
             setup.cap[v] = scope.cap[v].into();
         }
         let machine = Machine::new(shared, setup, scope.rt, scope.strategy)?;
-        let mut bytes = Vec::new();
-        machine.save(&mut bytes);
+        let mut words = Vec::new();
+        machine.save(&mut words);
         let first = State {
-            bytes: bytes.into(),
+            words: words.into(),
             violation: machine.violated(),
         };
         Ok(Self {
@@ -281,7 +280,7 @@ impl World {
         event: Event,
         plan: &Plan,
     ) -> (State, Plan) {
-        m.restore(&from.bytes);
+        m.restore(&from.words);
         let limit = self.scope.between;
         m.step(cpu, plan, limit, |m| event.happen(m, cpu));
         for cpu in 0..CPUS {
@@ -289,10 +288,10 @@ impl World {
         }
         // SAFETY: Nothing runs.
         unsafe { (m.f.world_forget)() };
-        let mut bytes = Vec::with_capacity(from.bytes.len());
-        m.save(&mut bytes);
+        let mut words = Vec::with_capacity(from.words.len());
+        m.save(&mut words);
         let next = State {
-            bytes: bytes.into(),
+            words: words.into(),
             violation: m.violated(),
         };
         (next, m.could())
@@ -310,7 +309,7 @@ impl World {
         let m = self.machine.lock().expect("one thread at a time");
         let mut state = self.first.clone();
         for &(cpu, event) in events {
-            m.restore(&state.bytes);
+            m.restore(&state.words);
             assert!(
                 self.possible(&m, cpu).contains(&event),
                 "CPU {cpu}: {event} cannot happen"
@@ -437,10 +436,10 @@ impl Model for World {
             return;
         }
         let m = self.machine.lock().expect("one thread at a time");
-        let mut seen = HashSet::from([state.clone()]);
         for cpu in 0..self.scope.cpus {
-            m.restore(&state.bytes);
+            m.restore(&state.words);
             for event in self.possible(&m, cpu) {
+                let first = actions.len();
                 let mut plans = vec![Plan::new()];
                 while let Some(plan) = plans.pop() {
                     let (next, could) = self.run(&m, state, cpu, event, &plan);
@@ -451,7 +450,8 @@ impl Model for World {
                             plan
                         }));
                     }
-                    if seen.insert(next.clone()) {
+                    let known = next == *state || actions[first..].iter().any(|s| s.next == next);
+                    if !known {
                         actions.push(Step {
                             cpu,
                             event,
