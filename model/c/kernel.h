@@ -186,6 +186,7 @@ extern u64 this_cpu;	/* of a u64: it is a part of the state, with its address */
 #define irqs_disabled()		(cpus[this_cpu].irqs_disabled)
 #define softirq_count()		(preempt_count() & SOFTIRQ_MASK)
 #define in_hardirq()		(preempt_count() & HARDIRQ_OFFSET)
+#define in_serving_softirq()	(softirq_count() & SOFTIRQ_OFFSET)
 #define in_nmi()		false
 #define preempt_disable()	do { model_point(); preempt_count()++; } while (0)
 #define preempt_enable()	do { preempt_count()--; model_point(); } while (0)
@@ -427,6 +428,8 @@ struct kvm_xsave {
 #define trace_x86_fpu_regs_activated(fpu)	do { } while (0)
 #define trace_x86_fpu_copy_dst(fpu)		do { } while (0)
 #define trace_x86_fpu_dropped(fpu)		do { } while (0)
+#define trace_x86_fpu_guest_xfd_load(guest)	do { } while (0)
+#define trace_x86_fpu_guest_xfd_save(guest)	do { } while (0)
 
 struct seq_file;
 struct pid_namespace;

@@ -167,8 +167,10 @@ static void module_vmexit(struct kvm_vcpu *vcpu)
 {
 	u64 disarm;
 
-	if (model->vmexit(&disarm))
+	if (model->vmexit(&disarm)) {
+		vcpu->arch.guest_xfd.why = FPU_GUEST_XFD_STRATEGY;
 		fpu_save_guest_xfd(&vcpu->arch.guest_xfd, disarm);
+	}
 }
 
 static struct kvm_xfd_ops ops = {
@@ -398,6 +400,12 @@ bool kvm_set_xsave(int v, u64 tiles, u64 xmm, bool bad)
 bool kvm_loads(int v)
 {
 	return vcpus[v].vcpu.arch.guest_xfd.load;
+}
+
+/* What the FPU core has counted. */
+struct fpu_guest_xfd_counts *kvm_counts(int v)
+{
+	return &vcpus[v].vcpu.arch.guest_xfd.counts;
 }
 
 /* Where the guest's registers are saved. */

@@ -16,6 +16,7 @@
 #define XFEATURE_MASK_CET_ALL	(XFEATURE_MASK_CET_USER | XFEATURE_MASK_CET_KERNEL)
 
 struct kvm {
+	struct dentry *debugfs_dentry;
 	struct {
 		unsigned long vm_type;
 		const struct kvm_xfd_ops *xfd_ops;

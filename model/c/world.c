@@ -239,8 +239,10 @@ void world_switch(int to)
 	u32 was_disabled = irqs_disabled();
 
 	irqs_disabled() = 1;
-	if (v < NR_VCPUS && shadow->notifier[v])
+	if (v < NR_VCPUS && shadow->notifier[v]) {
+		kvm_guest_xfd(v)->why = FPU_GUEST_XFD_SWITCH;
 		fpu_save_guest_xfd(kvm_guest_xfd(v), 0);
+	}
 	preempt_count()++;
 	switch_fpu(prev, smp_processor_id());
 	preempt_count()--;
@@ -337,8 +339,11 @@ void world_forget(void)
 		forget_regs(&fpu->__fpstate, false);
 		forget_regs(fpu->fpstate, false);
 	}
-	for (int v = 0; v < NR_VCPUS; v++)
+	for (int v = 0; v < NR_VCPUS; v++) {
 		forget_regs(kvm_guest_xfd(v)->fpu->fpstate, false);
+		/* Whoever saves says why: this would be counted, but not as a save. */
+		kvm_guest_xfd(v)->why = FPU_GUEST_XFD_FPREGS + 1;
+	}
 	for (int c = 0; c < NR_CPUS; c++) {
 		struct fpu_guest_xfd *live = fpu_live_guest_xfd[c];
 

@@ -109,18 +109,6 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Whether the patch changes anything that is compiled.
-    pub fn changes(&self, model: &Path, out: &Path) -> Result<bool> {
-        let Some(patch) = self.patch else {
-            return Ok(false);
-        };
-        let dir = out.join("compare");
-        let before = self.copy(model, &dir, None)?;
-        let after = self.copy(model, &dir, Some(patch))?;
-        fs::remove_dir_all(&dir)?;
-        Ok(before != after)
-    }
-
     /// Copies what is compiled below `dir`, made anew, and returns all of its text.
     fn copy(&self, model: &Path, dir: &Path, patch: Option<&Path>) -> Result<String> {
         if dir.exists() {
@@ -150,7 +138,14 @@ impl Source<'_> {
 
     /// Compiles it in `dir`, which is made anew, for a kernel with PREEMPT_RT or without; returns the
     /// shared object.
-    pub fn compile(&self, model: &Path, dir: &Path, rt: bool) -> Result<PathBuf> {
+    /// `base` is where the source without the patch has been compiled already, if it has.
+    pub fn compile(
+        &self,
+        model: &Path,
+        dir: &Path,
+        rt: bool,
+        base: Option<&Path>,
+    ) -> Result<PathBuf> {
         self.copy(model, dir, self.patch)?;
         let tree = dir.join("tree");
         for header in REAL {
@@ -176,6 +171,10 @@ impl Source<'_> {
             let object = dir
                 .join(source.file_name().context("a source file")?)
                 .with_extension("o");
+            if let Some(base) = base.filter(|base| same(base, dir, &source)) {
+                objects.push(base.join(object.file_name().context("an object")?));
+                continue;
+            }
             let mut cc = Command::new("cc");
             cc.args(FLAGS)
                 .arg(format!("-I{}", dir.join("include").display()))
@@ -214,6 +213,32 @@ impl Source<'_> {
         files.dedup();
         Ok(files)
     }
+}
+
+/// Whether a source below `dir`, and all headers, are those below `base`.
+fn same(base: &Path, dir: &Path, source: &Path) -> bool {
+    let headers = REAL
+        .iter()
+        .map(|header| format!("tree/arch/x86/include/{header}"));
+    let near = NEAR.iter().map(|file| format!("tree/{file}"));
+    let source = source.strip_prefix(dir).ok().and_then(Path::to_str);
+    headers
+        .chain(near)
+        .chain(source.map(str::to_owned))
+        .all(|file| {
+            let [base, dir] = [base, dir].map(|d| fs::read(d.join(&file)).ok());
+            base.is_some() && base == dir
+        })
+}
+
+/// Whether the patch changes anything that is compiled of the tree; `out` is for copies of both.
+pub fn changes(tree: &Path, patch: &Path, model: &Path, out: &Path) -> Result<bool> {
+    let dir = out.join("compare");
+    let source = Source { tree, patch: None };
+    let before = source.copy(model, &dir, None)?;
+    let after = source.copy(model, &dir, Some(patch))?;
+    fs::remove_dir_all(&dir)?;
+    Ok(before != after)
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
@@ -289,7 +314,10 @@ impl<'a> Take<'a> {
         let (first, last) = match self.what {
             What::Function(name) => {
                 let first = begin + lines[begin..].iter().position(|l| defines(l, name))?;
-                (first, first + lines[first..].iter().position(|&l| l == "}")?)
+                (
+                    first,
+                    first + lines[first..].iter().position(|&l| l == "}")?,
+                )
             }
             What::Lines(from, to) => {
                 let first = begin + lines[begin..].iter().position(|l| l.starts_with(from))?;
@@ -347,10 +375,8 @@ mod tests {
 
     const TEXT: &str = "int f(void)\n{\n\treturn 1;\n}\n\nstatic int\tg(int x)\n{\n\ta;\n\tb;\n}\n";
 
-    fn find(line: &str) -> Option<(usize, Vec<&'static str>)> {
-        let take = Take::of(line)?;
-        let (first, lines) = take.find(TEXT)?;
-        Some((first, lines.iter().map(|l| l.to_owned().leak() as &str).collect()))
+    fn find(line: &str) -> Option<(usize, Vec<&str>)> {
+        Take::of(line)?.find(TEXT)
     }
 
     #[test]
@@ -358,7 +384,7 @@ mod tests {
         let (first, lines) = find("/* take x.c: f() */").unwrap();
         assert_eq!((first, lines.len()), (1, 4));
         let (first, lines) = find("	/* take x.c after g: \ta; ... \tb; */").unwrap();
-        assert_eq!((first, lines.join("")), (8, "\ta;\tb;".to_owned()));
+        assert_eq!((first, lines.join(" ")), (8, "\ta; \tb;".to_owned()));
     }
 
     #[test]

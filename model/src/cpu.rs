@@ -170,13 +170,15 @@ pub fn cpuid(leaf: u32, index: u32) -> [u32; 4] {
     match (leaf, index) {
         (0x0d, 0) => [XCR0 as u32, standard, standard, 0],
         (0x0d, 1) => [0xf, compacted, XSS as u32, 0],
-        (0x0d, n) => COMPONENTS
-            .iter()
-            .find(|c| c.0 == n)
-            .map_or([0; 4], |&(n, size, aligned, offset)| {
-                let flags = u32::from(XSS >> n & 1 != 0) | u32::from(aligned) << 1;
-                [size, offset, flags, 0]
-            }),
+        (0x0d, n) => {
+            COMPONENTS
+                .iter()
+                .find(|c| c.0 == n)
+                .map_or([0; 4], |&(n, size, aligned, offset)| {
+                    let flags = u32::from(XSS >> n & 1 != 0) | u32::from(aligned) << 1;
+                    [size, offset, flags, 0]
+                })
+        }
         (0x1d, 0) => [1, 0, 0, 0],
         // One tile of 1 KiB: the contents are one number, and this is quick to copy.
         (0x1d, 1) => [1024 | 1024 << 16, 64 | 1 << 16, 16, 0],

@@ -49,14 +49,21 @@ pub fn write(world: &World, path: Vec<(State, Option<Step>)>, shared: &Path) -> 
         violation = state.violation.clone();
         let Some(step) = step else { continue };
         n += 1;
-        let _ = writeln!(text, "  {n:2}. CPU {}: {}", step.cpu, step.event);
+        let exits = if world.exits(step) {
+            ", which exits"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "  {n:2}. CPU {}: {}{exits}", step.cpu, step.event);
         let places = world.places(state, step);
         for ((_, between), place) in step.plan.iter().zip(places) {
             let what = match between {
                 Between::Hardirq => "a hardirq uses the FPU",
                 Between::Softirq => "a softirq uses the FPU",
                 Between::PreemptAmx => "the task with AMX preempts it, uses tiles, and it goes on",
-                Between::PreemptKernel => "a kernel thread preempts it, uses the FPU, and it goes on",
+                Between::PreemptKernel => {
+                    "a kernel thread preempts it, uses the FPU, and it goes on"
+                }
                 Between::Migrate => "it goes on on the other CPU",
             };
             let _ = writeln!(text, "      meanwhile, {}: {what}", at(&place, shared));
@@ -82,7 +89,10 @@ fn at(place: &Place, shared: &Path) -> String {
             });
             let mut lines = out.lines();
             match (lines.next(), lines.next()) {
-                (Some(function), Some(line)) => format!("in {function}(), at {line}"),
+                (Some(function), Some(line)) => {
+                    let line = line.split(' ').next().unwrap_or(line);
+                    format!("in {function}(), at {line}")
+                }
                 _ => format!("at {offset:#x}"),
             }
         }

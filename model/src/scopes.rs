@@ -29,12 +29,16 @@ pub fn all() -> Vec<Scope> {
         cap: [false, false],
         between: 1,
     };
-    let mut scopes = vec![
+    let of = |name, strategy_name| Scope {
+        name,
+        strategy: strategy(strategy_name),
+        ..lazy.clone()
+    };
+    vec![
         lazy.clone(),
         Scope {
-            name: "lazy, one CPU, two interruptions in a step",
-            between: 2,
-            cap: [true, false],
+            name: "not attached, one CPU",
+            attached: [false, false],
             ..lazy.clone()
         },
         Scope {
@@ -43,23 +47,18 @@ pub fn all() -> Vec<Scope> {
             ..lazy.clone()
         },
         Scope {
-            name: "not attached, one CPU",
-            attached: [false, false],
+            name: "lazy, one CPU, with the capability",
+            cap: [true, false],
             ..lazy.clone()
         },
-    ];
-    for (name, of) in [
-        ("xinuse, one CPU", "xinuse"),
-        ("eager, one CPU", "eager"),
-        ("autoload, one CPU", "autoload"),
-    ] {
-        scopes.push(Scope {
-            name,
-            strategy: strategy(of),
+        of("xinuse, one CPU", "xinuse"),
+        of("eager, one CPU", "eager"),
+        of("autoload, one CPU", "autoload"),
+        Scope {
+            name: "lazy, one CPU, two interruptions in a step",
+            between: 2,
             ..lazy.clone()
-        });
-    }
-    scopes.extend([
+        },
         Scope {
             name: "lazy, two CPUs",
             cpus: 2,
@@ -77,6 +76,5 @@ pub fn all() -> Vec<Scope> {
             cap: [true, false],
             ..lazy
         },
-    ]);
-    scopes
+    ]
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use libloading::Library;
 
+use crate::counters::{Counts, Why};
 use crate::cpu::{self, Cpu, Fault};
 use crate::strategies::Chosen;
 
@@ -147,6 +148,17 @@ pub const BETWEEN: [Between; 5] = [
     Between::Migrate,
 ];
 
+impl Between {
+    /// For what it has a live guest saved.
+    fn why(self) -> Why {
+        match self {
+            Self::Hardirq => Why::Hardirq,
+            Self::Softirq => Why::Softirq,
+            Self::PreemptAmx | Self::PreemptKernel | Self::Migrate => Why::Switch,
+        }
+    }
+}
+
 /// What comes in between at which point of a step.
 pub type Plan = Vec<(u32, Between)>;
 
@@ -197,6 +209,7 @@ functions! {
     kvm_loads(c_int) -> bool;
     kvm_spoil(c_int);
     kvm_area(c_int) -> *const u8;
+    kvm_counts(c_int) -> *mut Counts;
     kvm_intercepts_nm(c_int) -> bool;
     kvm_intercepts_write(c_int, u32) -> bool;
 }
@@ -217,9 +230,12 @@ pub struct Machine {
     shadow: Box<Cell<Shadow>>,
     violation: RefCell<Option<Box<str>>>,
     rt: bool,
+    /// Whether tasks may move: to the other CPU.
+    moves: bool,
     strategy: Chosen,
-    /// The state: all words of memory that are a part of it.
+    /// All words of memory that change: first the state's.
     words: Vec<*mut u64>,
+    state: usize,
     this_cpu: *mut u64,
     kernels: *mut Kernel,
     base: usize,
@@ -230,6 +246,8 @@ pub struct Machine {
     points: Cell<u32>,
     limit: Cell<usize>,
     inside: Cell<bool>,
+    /// What was counted for what came in between.
+    others: Cell<[Counts; VCPUS]>,
     could: RefCell<Plan>,
     places: RefCell<Vec<Place>>,
     /// What each thing would change here, if it is known.
@@ -248,7 +266,9 @@ enum Next {
     Read(usize, usize),
     Write,
     /// It goes on in another function, may turn interrupts off, or the CPU executes an instruction.
-    Other { may_move: bool },
+    Other {
+        may_move: bool,
+    },
 }
 
 /// A point, for who reads.
@@ -275,7 +295,13 @@ const SOFTIRQ: u32 = 0xff00;
 
 impl Machine {
     /// Boots it.
-    pub fn new(shared: &Path, setup: Setup, rt: bool, strategy: Chosen) -> Result<Self> {
+    pub fn new(
+        shared: &Path,
+        setup: Setup,
+        rt: bool,
+        moves: bool,
+        strategy: Chosen,
+    ) -> Result<Self> {
         // SAFETY: It is ours, and has no constructors.
         let library = unsafe { Library::new(shared) }
             .with_context(|| format!("cannot load {}", shared.display()))?;
@@ -300,8 +326,10 @@ impl Machine {
             shadow: Box::default(),
             violation: RefCell::default(),
             rt,
+            moves,
             strategy,
             words: Vec::new(),
+            state: 0,
             this_cpu,
             kernels,
             base,
@@ -310,6 +338,7 @@ impl Machine {
             points: Cell::new(0),
             limit: Cell::new(0),
             inside: Cell::new(true),
+            others: Cell::default(),
             could: RefCell::default(),
             places: RefCell::default(),
             effects: RefCell::default(),
@@ -344,6 +373,13 @@ impl Machine {
             .collect();
         m.words.sort();
         m.words.dedup();
+        m.state = m.words.len();
+        for v in 0..VCPUS {
+            let counts = m.counts_of(v).cast::<u64>();
+            // SAFETY: They are this many.
+            m.words
+                .extend((0..size_of::<Counts>() / 8).map(|n| unsafe { counts.add(n) }));
+        }
         Ok(m)
     }
 
@@ -356,9 +392,13 @@ impl Machine {
 
     /// Copies the whole state.
     pub fn save(&self, to: &mut Vec<u64>) {
+        self.copy(&self.words[..self.state], to);
+    }
+
+    fn copy(&self, words: &[*mut u64], to: &mut Vec<u64>) {
         to.clear();
         // SAFETY: The words are ours or C's, and live as long.
-        to.extend(self.words.iter().map(|&word| unsafe { *word }));
+        to.extend(words.iter().map(|&word| unsafe { *word }));
     }
 
     /// Puts a state back.
@@ -391,6 +431,32 @@ impl Machine {
         let result = f(&mut cpu);
         cell.set(cpu);
         result
+    }
+
+    fn counts_of(&self, v: usize) -> *mut Counts {
+        // SAFETY: It only returns an address.
+        unsafe { (self.f.kvm_counts)(v as c_int) }
+    }
+
+    /// What was counted for each vCPU in this step so far.
+    pub fn counts(&self) -> [Counts; VCPUS] {
+        // SAFETY: It is the same structure.
+        std::array::from_fn(|v| unsafe { *self.counts_of(v) })
+    }
+
+    /// What was counted for each vCPU in this step for what did not come in between.
+    pub fn own_counts(&self) -> [Counts; VCPUS] {
+        let (all, others) = (self.counts(), self.others.get());
+        std::array::from_fn(|v| all[v] - others[v])
+    }
+
+    /// What has been counted must have been for this.
+    pub fn counted(&self, counts: [Counts; VCPUS], reasons: &[Why]) {
+        for (v, counts) in counts.iter().enumerate() {
+            if let Some(what) = counts.beside(reasons) {
+                self.violate(format!("counters of vCPU {v}: {what}"));
+            }
+        }
     }
 
     pub fn shadow(&self) -> Shadow {
@@ -444,6 +510,11 @@ impl Machine {
         self.violation.take();
         self.set_here(cpu);
         self.known.set(false);
+        self.others.take();
+        for v in 0..VCPUS {
+            // SAFETY: It is the same structure.
+            unsafe { *self.counts_of(v) = Counts::default() };
+        }
         self.within(|m| {
             m.look_out(true);
             f(m);
@@ -471,12 +542,12 @@ impl Machine {
             _ if kernel.preempt_count != 0 => false,
             Between::PreemptKernel => self.view(self.here()).task < IDLE as i32,
             Between::PreemptAmx => {
-                self.setup.task[AMX] != 0
-                    && (0..CPUS).all(|c| self.view(c).task != AMX as i32)
+                self.setup.task[AMX] != 0 && (0..CPUS).all(|c| self.view(c).task != AMX as i32)
             }
             Between::Migrate => {
                 let (here, there) = (self.here(), 1 - self.here());
                 may_move
+                    && self.moves
                     && self.view(here).task < IDLE as i32
                     && self.view(there).task == (IDLE + there) as i32
             }
@@ -487,6 +558,7 @@ impl Machine {
         self.look_out(false);
         let here = self.here();
         let task = self.view(here).task;
+        let before = self.counts();
         // SAFETY: `may` says that each may happen here.
         unsafe {
             match between {
@@ -511,6 +583,9 @@ impl Machine {
                 }
             }
         }
+        let after = self.counts();
+        let since = std::array::from_fn(|v| after[v] - before[v]);
+        self.counted(since, &[between.why()]);
         self.look_out(true);
     }
 
@@ -561,7 +636,10 @@ impl Machine {
             if at == n {
                 self.done.set(self.done.get() + 1);
                 self.places.borrow_mut().push(place());
+                let own = self.own_counts();
                 self.come(between);
+                let all = self.counts();
+                self.others.set(std::array::from_fn(|v| all[v] - own[v]));
                 self.known.set(false);
                 // After the last of all that may come nobody looks.
                 if self.done.get() == self.limit.get() {
@@ -595,7 +673,7 @@ impl Machine {
     /// Finds out what each thing that may come here would change.
     fn look(&self, may_move: bool) {
         let [mut before, mut after] = self.scratch.take();
-        self.save(&mut before);
+        self.copy(&self.words, &mut before);
         let violation = self.violation.take();
         let mut effects = self.effects.borrow_mut();
         for (between, effect) in BETWEEN.into_iter().zip(&mut *effects) {
@@ -604,7 +682,7 @@ impl Machine {
                 continue;
             }
             self.come(between);
-            self.save(&mut after);
+            self.copy(&self.words, &mut after);
             // What changes nothing need not come.
             if after != before || self.violation.take().is_some() {
                 *effect = Some(self.differences(&before, &after));
@@ -725,9 +803,7 @@ extern "C" fn warn(condition: *const c_char, file: *const c_char, line: c_int) {
         return;
     }
     let file = file.rsplit_once("/tree/").map_or(&*file, |(_, f)| f);
-    machine().violate(format!(
-        "I4, I7: WARN_ON({condition}) at {file}:{line}"
-    ));
+    machine().violate(format!("I4, I7: WARN_ON({condition}) at {file}:{line}"));
 }
 
 extern "C" fn vmexit(disarm: *mut u64) -> bool {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The module's strategies, from their own source.
 
+// Their own tests assert what is constant.
+#[allow(clippy::assertions_on_constants)]
 #[path = "../../rust"]
 mod rust {
     pub mod strategy;

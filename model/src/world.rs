@@ -16,10 +16,11 @@ use std::time::Instant;
 use anyhow::Result;
 use stateright::{Model, Property};
 
+use crate::counters::Why;
 use crate::cpu::{Cpu, MSR_XFD, MSR_XFD_ERR, TILES, XCR0};
 use crate::shipped::{
-    Machine, Place, Plan, Setup, Shadow, View, AMX, AMX_TILES, CPUS, GUEST_XMM, IDLE, IN_GUEST, IN_RUN,
-    IN_USER, PLAIN, TASKS, VCPUS,
+    Machine, Place, Plan, Setup, Shadow, View, AMX, AMX_TILES, CPUS, GUEST_XMM, IDLE, IN_GUEST,
+    IN_RUN, IN_USER, PLAIN, TASKS, VCPUS,
 };
 use crate::strategies::Chosen;
 
@@ -150,7 +151,10 @@ impl fmt::Display for Event {
             Self::Guest(Guest::Tiles(n)) => write!(f, "the guest writes its tiles ({n:#x})"),
             Self::Guest(Guest::Release) => write!(f, "the guest executes TILERELEASE"),
             Self::Guest(Guest::NmExits) => {
-                write!(f, "the guest uses its tiles, and the #NM exits because of vm86")
+                write!(
+                    f,
+                    "the guest uses its tiles, and the #NM exits because of vm86"
+                )
             }
             Self::Ioctl(v, what) => match what {
                 Ioctl::Set(msr, on) => {
@@ -166,7 +170,10 @@ impl fmt::Display for Event {
                 Ioctl::SetXsave(0) => write!(f, "KVM_SET_XSAVE on vCPU {v}, without tiles"),
                 Ioctl::SetXsave(_) => write!(f, "KVM_SET_XSAVE on vCPU {v}, with tiles"),
                 Ioctl::SetXsaveRefused => {
-                    write!(f, "KVM_SET_XSAVE on vCPU {v}, with a header that is refused")
+                    write!(
+                        f,
+                        "KVM_SET_XSAVE on vCPU {v}, with a header that is refused"
+                    )
                 }
             },
         }
@@ -255,7 +262,7 @@ impl World {
             setup.attached[v] = scope.attached[v].into();
             setup.cap[v] = scope.cap[v].into();
         }
-        let machine = Machine::new(shared, setup, scope.rt, scope.strategy)?;
+        let machine = Machine::new(shared, setup, scope.rt, scope.cpus > 1, scope.strategy)?;
         let mut words = Vec::new();
         machine.save(&mut words);
         let first = State {
@@ -282,9 +289,19 @@ impl World {
     ) -> (State, Plan) {
         m.restore(&from.words);
         let limit = self.scope.between;
+        let live = |v: usize| (0..CPUS).any(|c| m.view(c).live == v as i32);
+        let were: [bool; VCPUS] = std::array::from_fn(live);
         m.step(cpu, plan, limit, |m| event.happen(m, cpu));
         for cpu in 0..CPUS {
             check(m, cpu);
+        }
+        m.counted(m.own_counts(), event.saves_for());
+        for (v, counts) in m.counts().iter().enumerate() {
+            if counts.balance() != i64::from(live(v)) - i64::from(were[v]) {
+                m.violate(format!(
+                    "counters of vCPU {v}: not all loads and saves are counted"
+                ));
+            }
         }
         // SAFETY: Nothing runs.
         unsafe { (m.f.world_forget)() };
@@ -302,6 +319,15 @@ impl World {
         let m = self.machine.lock().expect("one thread at a time");
         self.run(&m, from, step.cpu, step.event, &step.plan);
         m.places()
+    }
+
+    /// Whether what a guest does in a step exits.
+    pub fn exits(&self, step: &Step) -> bool {
+        let m = self.machine.lock().expect("one thread at a time");
+        m.restore(&step.next.words);
+        let task = m.view(step.cpu).task as usize;
+        matches!(step.event, Event::Guest(Guest::Write(..) | Guest::Tiles(_)))
+            && m.shadow().place[task] != IN_GUEST
     }
 
     /// Makes the steps of a list in turn, with nothing in between; for directed tests.
@@ -478,6 +504,21 @@ impl Model for World {
 pub const NOTHING_IS_LOST: &str = "nothing is lost";
 
 impl Event {
+    /// For what it may have a live guest saved.
+    fn saves_for(self) -> &'static [Why] {
+        match self {
+            Self::Switch(_) => &[Why::Switch],
+            Self::Hardirq => &[Why::Hardirq],
+            Self::Softirq => &[Why::Softirq],
+            Self::KernelFpu => &[Why::Task],
+            Self::RunEnd | Self::Init => &[Why::Userspace],
+            Self::Exit => &[Why::Strategy],
+            Self::Emulate(..) | Self::EmulatedRead => &[Why::Access],
+            Self::Guest(_) => &[Why::Strategy, Why::Access],
+            _ => &[],
+        }
+    }
+
     /// Lets it happen on this CPU, which is the current one.
     fn happen(self, m: &Machine, cpu: usize) {
         let task = m.view(cpu).task as usize;
@@ -712,7 +753,10 @@ fn check(m: &Machine, cpu: usize) {
 fn live(m: &Machine, view: &View, place: u8) {
     let v = view.live;
     if view.task != v || place == IN_USER {
-        m.violate(format!("I7: vCPU {v} is live, and {} runs", task_name(view.task as usize)));
+        m.violate(format!(
+            "I7: vCPU {v} is live, and {} runs",
+            task_name(view.task as usize)
+        ));
     }
     if view.load != 0 || view.valid == 0 || view.guest == 0 {
         m.violate(format!("I7: vCPU {v} is live without its registers"));
@@ -736,13 +780,19 @@ fn entered(m: &Machine, cpu: usize, v: usize) {
     let wants = [
         ("XFD", hw.xfd, value(g[v] != 0)),
         ("XFD_ERR", hw.xfd_err, value(e[v] != 0)),
-        ("XCR0", hw.xcr0, if hidden[v] != 0 { XCR0 & !TILES } else { XCR0 }),
+        (
+            "XCR0",
+            hw.xcr0,
+            if hidden[v] != 0 { XCR0 & !TILES } else { XCR0 },
+        ),
         ("tiles", hw.tiles, tiles[v].into()),
         ("vector registers", hw.xmm, xmm[v].into()),
     ];
     for (what, is, want) in wants {
         if is != want {
-            m.violate(format!("I1: the guest of vCPU {v} has {what} {is:#x}, not {want:#x}"));
+            m.violate(format!(
+                "I1: the guest of vCPU {v} has {what} {is:#x}, not {want:#x}"
+            ));
         }
     }
 }
