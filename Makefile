@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run figures check check-debug check-rt check-fresh guests upstream mutants bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run figures check check-debug check-rt check-fresh guests upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -62,10 +62,13 @@ upstream: lab	## Run the kernel tree's own KVM selftests with and without the mo
 mutants: lab	## Break each synchronisation point of the host series; a test must notice
 	@$(LAB) mutants
 
+explore: lab	## Explore every interleaving of the shipped save path
+	@$(LAB) explore
+
 bisect: lab	## Build and boot the kernel after each patch for it
 	@$(LAB) bisect
 
-nightly: lab	## check-debug, check-rt, guests, mutants, bisect and upstream, whatever of it is not done yet
+nightly: lab	## check-debug, check-rt, guests, mutants, explore, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
 
 fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the patches

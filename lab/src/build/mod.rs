@@ -5,6 +5,7 @@ pub mod built; // a built kernel
 pub mod copy; // copies of a built kernel, for other patches
 pub mod download; // pinned files through apt's own tools
 pub mod emulator; // Bochs, with and without our series
+pub mod explorer; // what finds every interleaving of the save path
 pub mod kernel; // the stock, the minimal, the patched, the debug and the rt kernel
 pub mod kmod; // the kernel modules that tests load
 pub mod module; // xfd_switch.ko, and its deliberately broken twin

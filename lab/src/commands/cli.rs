@@ -15,7 +15,8 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bisect, boot, check, costs, edit, figures, fits, guests, mutants, nightly, run, upstream,
+    bisect, boot, check, costs, edit, explore, figures, fits, guests, mutants, nightly, run,
+    upstream,
 };
 use crate::tests::select::Wanted;
 
@@ -63,10 +64,13 @@ enum Command {
     Guests(guests::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
     Mutants(Wanted),
+    /// Explore every interleaving of the shipped code that saves and loads XFD (model/); writes
+    /// build/report/explore.json and fails if anything is lost, or a seeded bug is not found
+    Explore(explore::Options),
     /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
-    /// Do all that takes long: check --debug, check --rt, guests, mutants, bisect and upstream; prints a
-    /// table and writes build/report/nightly.json
+    /// Do all that takes long: check --debug, check --rt, guests, mutants, explore (for 2 hours), bisect
+    /// and upstream; prints a table and writes build/report/nightly.json
     Nightly,
     /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
     /// takes it; nothing is built
@@ -157,6 +161,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
         Command::Guests(options) => guests::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
+        Command::Explore(options) => explore::run(&lab, &options)?,
         Command::Bisect => return status(bisect::run(&lab)),
         Command::Nightly => return status(nightly::run(&lab)),
         Command::Fits => return status(fits::run(&lab)),

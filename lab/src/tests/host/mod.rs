@@ -3,6 +3,7 @@
 
 mod checkpatch; // C files and patches, in the kernel's style
 mod docs; // Documentation/ as HTML, and the list of mutants in it
+mod explore; // every interleaving of the save path
 pub mod figures; // what README.md and Documentation/ quote of the measurement
 mod goals; // what the measurement must show
 mod guests; // Linux guests, a part of what they go through
@@ -49,6 +50,7 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.extend(docs::tests());
     tests.push(links::test());
     tests.extend(guests::tests(lab)?);
+    tests.extend(explore::tests());
     let measurement = Arc::new(goals::Measurement::default());
     tests.extend(goals::tests(&measurement));
     tests.extend(figures::tests(lab, &measurement)?);
