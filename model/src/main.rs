@@ -190,6 +190,9 @@ fn shipped(options: &Options) -> Result<bool> {
     list::directed(&compiled.get(false)?)?;
     let begun = Instant::now();
     let scopes = options.scopes();
+    if scopes.is_empty() {
+        bail!("there is no such scope");
+    }
     let mut left = scopes.len() as u32;
     let mut all = Vec::new();
     for scope in scopes {

@@ -29,9 +29,10 @@ pub fn all() -> Vec<Scope> {
         cap: [false, false],
         between: 1,
     };
-    let of = |name, strategy_name| Scope {
+    let of = |name, strategy_name, cpus| Scope {
         name,
         strategy: strategy(strategy_name),
+        cpus,
         ..lazy.clone()
     };
     vec![
@@ -51,16 +52,27 @@ pub fn all() -> Vec<Scope> {
             cap: [true, false],
             ..lazy.clone()
         },
-        of("xinuse, one CPU", "xinuse"),
-        of("eager, one CPU", "eager"),
-        of("autoload, one CPU", "autoload"),
+        of("xinuse, one CPU", "xinuse", 1),
+        of("eager, one CPU", "eager", 1),
+        of("autoload, one CPU", "autoload", 1),
         Scope {
             name: "lazy, one CPU, two interruptions in a step",
             between: 2,
             ..lazy.clone()
         },
+        of("lazy, two CPUs", "lazy", 2),
+        of("xinuse, two CPUs", "xinuse", 2),
+        of("eager, two CPUs", "eager", 2),
+        of("autoload, two CPUs", "autoload", 2),
         Scope {
-            name: "lazy, two CPUs",
+            name: "not attached, two CPUs",
+            attached: [false, false],
+            cpus: 2,
+            ..lazy.clone()
+        },
+        Scope {
+            name: "lazy, two CPUs, PREEMPT_RT",
+            rt: true,
             cpus: 2,
             ..lazy.clone()
         },
