@@ -8,6 +8,7 @@
  *	xfd_measure nested
  *	xfd_measure vcpus
  *	xfd_measure loss [--exits=N]
+ *	xfd_measure trace DIRECTORY [--exits=N]
  *
  * Each prints one line, "#XFD " and a JSON object.  Nothing is asserted: the
  * figures are what is true, on whatever kernel this runs.
@@ -82,6 +83,12 @@
  * over an event: n VMCALLs; an exit to userspace; preemption within KVM_RUN by
  * a host task that uses tiles of its own; migration within KVM_RUN to another
  * CPU (null on a machine with one CPU).
+ *
+ * trace: in each state, n VMCALLs, exits to userspace and switches ("plain"), and in
+ * armed n #NMs, as above, while kvm:kvm_exit, kvm:kvm_entry, kvm:kvm_userspace_exit
+ * and sched:sched_switch are traced with the TSC as clock.  What tracefs has of them
+ * goes to DIRECTORY/STATE-ACTION.trace.  "traced" are medians as "instructions" are,
+ * but traced: by so much more does tracing make each of them cost.
  */
 #include <linux/kvm.h>
 #include <linux/stringify.h>
@@ -1181,6 +1188,96 @@ static void measure_vcpus(char *argv[])
 	kvm_vm_free(vm);
 }
 
+/* A file of what happened on @cpu since the trace began. */
+static void write_trace(const char *directory, const char *state, const char *action, int cpu)
+{
+	char path[PATH_MAX], buffer[4096];
+	FILE *from = xfd_trace_end_open(cpu), *to;
+	size_t n;
+
+	snprintf(path, sizeof(path), "%s/%s-%s.trace", directory, state, action);
+	to = fopen(path, "w");
+	TEST_ASSERT(to, "cannot write %s, errno = %d", path, errno);
+	while ((n = fread(buffer, 1, sizeof(buffer), from)) > 0)
+		TEST_ASSERT(fwrite(buffer, 1, n, to) == n, "cannot write %s", path);
+	TEST_ASSERT(!ferror(from) && !fclose(to), "cannot write %s", path);
+	fclose(from);
+}
+
+/* nr_exits actions, traced, into a file; the median that the guest sees. */
+static u32 trace_it(struct kvm_vcpu *vcpu, const char *directory, const char *state,
+		    const char *action, int cpu)
+{
+	struct control *guest = xfd_guest_ptr(vcpu->vm, control);
+	bool good = false;
+	int try;
+
+	/* Page faults, as in count(), of the samples, too. */
+	guest->nr = nr_exits;
+	run_round(vcpu);
+	guest->nr = 0;
+	run_round(vcpu);
+
+	guest->nr = nr_exits;
+	for (try = 0; !good && try < MAX_TRIES; try++) {
+		xfd_trace_begin();
+		good = run_round(vcpu) != ASTRAY;
+	}
+	TEST_ASSERT(good, "%s, %s: the guest did not stay in the state, traced", state, action);
+	write_trace(directory, state, action, cpu);
+	return median(xfd_guest_ptr(vcpu->vm, samples), nr_exits);
+}
+
+static void measure_trace(char *argv[])
+{
+	static const enum action actions[] = { VMCALL, USERSPACE, SWITCH_PLAIN };
+	u32 medians[ARRAY_SIZE(actions)][NR_STATES], nm;
+	struct kvm_vcpu *vcpus[NR_STATES], *nm_vcpu;
+	struct control *guest;
+	struct partner plain;
+	int cpu = xfd_cpu(0);
+	enum state s;
+	int i;
+
+	pin_self_to_cpu(cpu);
+	partner_start(&plain, cpu, false);
+	for (s = 0; s < NR_STATES; s++) {
+		vcpus[s] = create(s);
+		connect(vcpus[s]->vm, PORT_PLAIN, &plain);
+	}
+	vm_create_with_one_vcpu(&nm_vcpu, guest_nm);
+	set_guest_nm_handler(nm_vcpu->vm);
+	xfd_tiles_fill(xfd_guest_ptr(nm_vcpu->vm, tiles), 1);
+
+	xfd_trace_setup((nr_exits + WARM_UP) * 16);
+	xfd_trace_enable_latencies();
+	for (s = 0; s < NR_STATES; s++) {
+		guest = xfd_guest_ptr(vcpus[s]->vm, control);
+		for (i = 0; i < ARRAY_SIZE(actions); i++) {
+			guest->action = actions[i];
+			guest->warm_up = 4;
+			medians[i][s] = trace_it(vcpus[s], argv[0], state_names[s],
+						 action_names[actions[i]], cpu);
+		}
+	}
+	nm = trace_it(nm_vcpu, argv[0], state_names[ARMED], "nm", cpu);
+	xfd_trace_remove();
+
+	fprintf(json, "{\"traced\":{");
+	for (i = 0; i < ARRAY_SIZE(actions); i++) {
+		fprintf(json, "\"%s\":{", action_names[actions[i]]);
+		for (s = 0; s < NR_STATES; s++)
+			fprintf(json, "%s\"%s\":%u", s ? "," : "", state_names[s],
+				medians[i][s]);
+		fprintf(json, "},");
+	}
+	fprintf(json, "\"nm\":{\"armed\":%u}}}", nm);
+	for (s = 0; s < NR_STATES; s++)
+		kvm_vm_free(vcpus[s]->vm);
+	kvm_vm_free(nm_vcpu->vm);
+	partner_stop(&plain);
+}
+
 enum event { IN_KERNEL, TO_USERSPACE, PREEMPT, MIGRATE, NR_EVENTS };
 
 static const char * const event_names[] = { "in_kernel", "userspace", "preempt", "migrate" };
@@ -1320,6 +1417,7 @@ static const struct {
 	{ "nested", measure_nested },
 	{ "vcpus", measure_vcpus },
 	{ "loss", measure_loss },
+	{ "trace", measure_trace, 1 },
 };
 
 static struct xfd_option options[] = {
@@ -1329,7 +1427,8 @@ static struct xfd_option options[] = {
 
 static __noreturn void usage(const char *name)
 {
-	fprintf(stderr, "Usage: %s states|nested|vcpus|loss|older COMMAND [OPTION]\n", name);
+	fprintf(stderr, "Usage: %s states|nested|vcpus|loss|older COMMAND|trace DIRECTORY [OPTION]\n",
+		name);
 	xfd_options_print(options);
 	exit(KSFT_FAIL);
 }

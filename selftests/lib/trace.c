@@ -47,15 +47,30 @@ void xfd_trace_enable(bool on)
 	xfd_write_to(INSTANCE "/events/msr/write_msr/enable", on ? "1" : "0");
 }
 
-void xfd_trace_enable_own_exits(void)
+static void enable_exits_of_this_thread(void)
 {
 	char tid[32];
 
 	snprintf(tid, sizeof(tid), "%ld", syscall(SYS_gettid));
 	xfd_write_to(INSTANCE "/set_event_pid", tid);
-	xfd_trace_enable(true);
 	xfd_write_to(INSTANCE "/events/kvm/kvm_entry/enable", "1");
 	xfd_write_to(INSTANCE "/events/kvm/kvm_exit/enable", "1");
+}
+
+void xfd_trace_enable_own_exits(void)
+{
+	enable_exits_of_this_thread();
+	xfd_trace_enable(true);
+}
+
+void xfd_trace_enable_latencies(void)
+{
+	xfd_write_to(INSTANCE "/trace_clock", "x86-tsc");
+	/* Going on to the next page of the buffer takes longer than most of what is traced. */
+	xfd_write_to(INSTANCE "/buffer_subbuf_size_kb", "64");
+	enable_exits_of_this_thread();
+	xfd_write_to(INSTANCE "/events/kvm/kvm_userspace_exit/enable", "1");
+	xfd_write_to(INSTANCE "/events/sched/sched_switch/enable", "1");
 }
 
 void xfd_trace_begin(void)

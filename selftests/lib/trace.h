@@ -37,6 +37,12 @@ void xfd_trace_enable(bool on);
 /* VM-exits and VM-entries, too, and nothing but what this thread does. */
 void xfd_trace_enable_own_exits(void);
 
+/*
+ * VM-exits, VM-entries, returns of KVM_RUN to userspace and switches to another task, of
+ * this thread, by the TSC; no accesses.
+ */
+void xfd_trace_enable_latencies(void);
+
 /* The buffer is empty, and takes what happens from now on. */
 void xfd_trace_begin(void);
 
