@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run figures check check-debug check-rt check-fresh guests upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh guests upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -37,6 +37,9 @@ lab:
 
 run: lab	## Measure every strategy in the emulated machine; print the table
 	@$(LAB) run
+
+bench: lab	## Trace how long VM-exits take; draw build/report/bench
+	@$(LAB) bench
 
 figures: lab	## Write the figures of the last run into README.md and Documentation/
 	@$(LAB) figures

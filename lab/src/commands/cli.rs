@@ -15,7 +15,7 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bisect, boot, check, costs, edit, explore, figures, fits, guests, mutants, nightly, run,
+    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, mutants, nightly, run,
     upstream,
 };
 use crate::tests::select::Wanted;
@@ -48,6 +48,9 @@ enum Command {
     Boot(Box<boot::Options>),
     /// Measure every strategy; prints the table and writes build/report/run.json
     Run,
+    /// Trace how long VM-exits take on each host and in each state, or read traces of your own; prints
+    /// tables, and writes bench.json and pictures into build/report/bench
+    Bench(bench::Options),
     /// Write the figures of the last measurement into README.md and Documentation/; measures first
     /// if there is none of what is built now
     Figures,
@@ -155,6 +158,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             return Ok(boot::run(&lab, &options)?.clamp(0, 255) as u8);
         }
         Command::Run => run::run(&lab)?,
+        Command::Bench(options) => bench::run(&lab, &options)?,
         Command::Figures => figures::run(&lab)?,
         Command::Costs => costs::run(&lab)?,
         Command::Check(options) => return status(check::run(&lab, &options)),

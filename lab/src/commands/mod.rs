@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One file for each command.
 
+pub mod bench; // `lab bench`: how long VM-exits take, as distributions
 pub mod bisect; // `lab bisect`: the kernel after each patch of the host series
 pub mod boot; // `lab boot`: one command in one machine
 pub mod check; // `lab check`: every test, as KTAP and check.json

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The measurement: figures, goals, tables, costs.
 
+pub mod bench; // how long VM-exits take: distributions and pictures
 pub mod collection; // the figures as they come
 pub mod costs; // the ledger of costs, and what the counts come to with it
 pub mod goals; // what the measurement must show

@@ -28,15 +28,15 @@ use crate::measure::report::{Report, WITHOUT_MODULE};
 use crate::measure::strategies::strategies;
 
 /// What is measured, and with what.
-struct Subject {
-    emulator: PathBuf,
-    stock: Kernel,
-    minimal: Kernel,
-    patched: Kernel,
-    module: PathBuf,
+pub struct Subject {
+    pub emulator: PathBuf,
+    pub stock: Kernel,
+    pub minimal: Kernel,
+    pub patched: Kernel,
+    pub module: PathBuf,
     /// xfd_measure
-    program: PathBuf,
-    strategies: Vec<String>,
+    pub program: PathBuf,
+    pub strategies: Vec<String>,
     /// Of all the above, and of the lab, which says what is run.
     print: String,
 }
@@ -155,7 +155,8 @@ pub fn last(lab: &Lab) -> Result<Option<Report>> {
     Ok(Some(report))
 }
 
-fn subject(lab: &Lab) -> Result<Subject> {
+/// Builds what is to be measured; takes the lab's lock, and keeps it.
+pub fn subject(lab: &Lab) -> Result<Subject> {
     lab.lock()?;
     packages::setup(lab)?;
     plan::build(
@@ -247,10 +248,10 @@ fn script(first: &str, strategies: &[String], part: Part) -> String {
 }
 
 /// A line of a machine's output, and the label that it has.
-type Labelled = (Option<String>, String);
+pub type Labelled = (Option<String>, String);
 
 /// What one machine said; its run is worth something only if nothing whatever went wrong.
-fn measure(machine: &Machine, dir: &Path) -> Result<Vec<Labelled>> {
+pub fn measure(machine: &Machine, dir: &Path) -> Result<Vec<Labelled>> {
     let mut label = None;
     let mut cut = Lines::default();
     let (mut lines, mut failed) = (Vec::new(), Vec::new());
