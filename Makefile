@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run bench figures check check-debug check-rt check-fresh guests upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh guests probe upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -58,6 +58,13 @@ check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (
 
 guests: lab	## Let Linux guests in QEMU compute, migrate, reboot, ...; print what it costs
 	@$(LAB) guests
+
+# It ends with 4 where there is no AMX, which is no failure.
+probe:		## See what this machine's AMX does, at ring 3 (any x86-64 Linux; gcc alone is needed)
+	@$(MAKE) -s -C selftests probe OUTPUT=$(CURDIR)/build/probe
+	@mkdir -p build/report
+	@build/probe/xfd_probe --table >build/report/probe.json || [ $$? -eq 4 ]
+	@echo "probe: build/report/probe.json is written"
 
 upstream: lab	## Run the kernel tree's own KVM selftests with and without the module
 	@$(LAB) upstream
