@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run bench figures check check-debug check-rt check-fresh guests probe upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh guests probe kit upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -22,7 +22,7 @@ help:		## This text
 	@echo "Variables:"
 	@echo "  SETUP=no           install nothing; say what is missing"
 	@echo "  JOBS=N             parallel jobs [number of CPUs]"
-	@echo "  KDIR=DIR           make module: build against this prepared kernel instead"
+	@echo "  KDIR=DIR           make module, make kit: build against this prepared kernel instead"
 	@echo "  KERNEL=SERIES      the kernel series [7.3, the only one that patches/linux is for]"
 	@echo "  KERNEL_SOURCE=FILE an archive to use instead of fetching linux-source"
 	@echo "  EMULATOR_SOURCE=FILE  an archive to use instead of fetching Bochs"
@@ -58,6 +58,9 @@ check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (
 
 guests: lab	## Let Linux guests in QEMU compute, migrate, reboot, ...; print what it costs
 	@$(LAB) guests
+
+kit: lab	## Make build/kit: what tests and measures the module on a host of real hardware
+	@$(LAB) build kit
 
 # It ends with 4 where there is no AMX, which is no failure.
 probe:		## See what this machine's AMX does, at ring 3 (any x86-64 Linux; gcc alone is needed)

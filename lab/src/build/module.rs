@@ -210,19 +210,32 @@ pub fn make_command(lab: &Lab, kernel: &Kernel, dir: &Path) -> Result<Command> {
 /// Builds the module against the user's own kernel (KDIR=), with the toolchain that is in PATH when
 /// that kernel was not built with LLVM.
 pub fn build_for(lab: &Lab, kdir: &Path) -> Result<PathBuf> {
-    let kdir = kdir.canonicalize().ok().filter(|k| k.join("Makefile").is_file()).ok_or_else(|| {
-        Failure::new(format!("KDIR={} is no kernel build directory (no Makefile in it)", kdir.display()))
-            .next("give KDIR the directory in which a kernel with CONFIG_RUST=y and patches/linux was built")
-    })?;
+    let kdir = prepared(kdir)?;
     let dir = lab.at("build/module-kdir");
     let mut step = Step::begin(lab, "module-kdir", &format!("building the module for {}", kdir.display()))?
         .next("mend what the log shows; the kernel needs CONFIG_RUST=y and patches/linux (see Documentation/)");
     stage(lab, &dir)?;
+    step.run(&mut make_command_for(lab, &kdir, &dir))?;
+    step.done();
+    Ok(dir.join(OBJECT))
+}
+
+/// The user's own kernel, if modules can be built against it.
+pub fn prepared(kdir: &Path) -> Result<PathBuf> {
+    kdir.canonicalize().ok().filter(|k| k.join("Makefile").is_file()).ok_or_else(|| {
+        Failure::new(format!("KDIR={} is no kernel build directory (no Makefile in it)", kdir.display()))
+            .next("give KDIR the directory in which a kernel with CONFIG_RUST=y and patches/linux was built")
+            .into()
+    })
+}
+
+/// `make` for modules in `dir`, against the user's own kernel.
+pub fn make_command_for(lab: &Lab, kdir: &Path, dir: &Path) -> Command {
     let config = fs::read_to_string(kdir.join("include/config/auto.conf")).unwrap_or_default();
     let mut command = Command::new("make");
     command
         .arg("-C")
-        .arg(&kdir)
+        .arg(kdir)
         .arg(format!("M={}", dir.display()))
         .arg("modules");
     if config.contains("CONFIG_CC_IS_CLANG=y") {
@@ -231,9 +244,7 @@ pub fn build_for(lab: &Lab, kdir: &Path) -> Result<PathBuf> {
         let _ = toolchain::with_toolchain(lab, &mut command);
     }
     lab.jobs.share(&mut command);
-    step.run(&mut command)?;
-    step.done();
-    Ok(dir.join(OBJECT))
+    command
 }
 
 /// Copies the module's sources to where it is built; what has not changed keeps its time of change.

@@ -15,10 +15,10 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, mutants, nightly, run,
+    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, kit, mutants, nightly, run,
     upstream,
 };
-use crate::tests::select::Wanted;
+use crate::tests::{kit as kits, select::Wanted};
 
 #[derive(Parser)]
 #[command(
@@ -65,6 +65,8 @@ enum Command {
     /// Let Linux guests in QEMU go through selftests/guest/list.toml on each host; prints what it
     /// costs, writes build/report/guests.json and fails if anything is wrong
     Guests(guests::Options),
+    /// Print what a kit has found on a host of real hardware, beside what the emulator has counted
+    Kit(kit::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
     Mutants(Wanted),
     /// Explore every interleaving of the shipped code that saves and loads XFD (model/); writes
@@ -99,6 +101,8 @@ enum What {
     /// The module's documentation
     Rustdoc,
     Selftests,
+    /// build/kit: what tests and measures the module on a host of real hardware
+    Kit,
     All,
 }
 
@@ -164,6 +168,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Check(options) => return status(check::run(&lab, &options)),
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
         Command::Guests(options) => guests::run(&lab, &options)?,
+        Command::Kit(options) => kit::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Explore(options) => explore::run(&lab, &options)?,
         Command::Bisect => return status(bisect::run(&lab)),
@@ -231,8 +236,14 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::ModuleBroken => vec![Product::Module(patched, module::Kind::Broken)],
         What::Rustdoc => vec![Product::PatchedKernel],
         What::Selftests => vec![Product::Selftests],
+        // Its modules may be for a kernel of the user's own.
+        What::Kit => Vec::new(),
     };
     plan::build(lab, parts)?;
+    if matches!(what, What::Kit) {
+        let kit = kits::make(lab)?;
+        eprintln!("lab: {} and its .tar.gz are made", lab.shown(&kit.dir));
+    }
     if matches!(what, What::Rustdoc) {
         let page = module::rustdoc(lab, &kernel::build(lab, patched)?)?;
         eprintln!("lab: {} is written", lab.shown(&page));

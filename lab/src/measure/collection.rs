@@ -3,6 +3,7 @@
 //! error; nothing here is computed that was not measured.
 
 use anyhow::Result;
+use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use crate::base::failure::Failure;
@@ -60,6 +61,13 @@ impl Collection {
             .details(missing)
             .next("the machines' output.log and console.log below build/boot say why")
             .into())
+    }
+}
+
+impl Collection {
+    /// All that there is, whole or not.
+    pub fn into_values(self) -> IndexMap<String, Value> {
+        self.0.into_iter().collect()
     }
 }
 

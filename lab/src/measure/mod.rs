@@ -5,6 +5,7 @@ pub mod bench; // how long VM-exits take: distributions and pictures
 pub mod collection; // the figures as they come
 pub mod costs; // the ledger of costs, and what the counts come to with it
 pub mod goals; // what the measurement must show
+pub mod kit; // what a kit has found on a host
 pub mod report; // run.json
 pub mod run; // what is measured, and the last measurement
 pub mod strategies; // the module's list of strategies

@@ -5,6 +5,7 @@ pub mod column; // tests that have a machine in common, until each has a result
 pub mod guests; // Linux guests in QEMU
 pub mod host; // tests that need no machine
 pub mod kept; // results that outlive the lab
+pub mod kit; // what is carried to a host of real hardware
 pub mod ktap; // what a test writes
 pub mod list; // selftests/list.toml
 pub mod results; // what the lab writes of tests: KTAP and check.json

@@ -7,6 +7,7 @@ mod explore; // every interleaving of the save path
 pub mod figures; // what README.md and Documentation/ quote of the measurement
 mod goals; // what the measurement must show
 mod guests; // Linux guests, a part of what they go through
+mod kit; // the kit, rehearsed
 mod lab; // the lab itself
 mod links; // what README.md and Documentation/ point to
 mod module; // the module's Rust
@@ -51,6 +52,7 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.push(links::test());
     tests.extend(guests::tests(lab)?);
     tests.extend(explore::tests());
+    tests.push(kit::test());
     let measurement = Arc::new(goals::Measurement::default());
     tests.extend(goals::tests(&measurement));
     tests.extend(figures::tests(lab, &measurement)?);
