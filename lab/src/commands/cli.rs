@@ -15,8 +15,8 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, kit, mutants, nightly, run,
-    upstream,
+    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, kit, mutants, nightly,
+    run, upstream,
 };
 use crate::tests::{kit as kits, select::Wanted};
 

@@ -62,7 +62,7 @@ struct Header {
     expect: Expect,
     #[serde(default)]
     tree: Tree,
-    /// A scenario of selftests/guest/list.toml that must notice as well, in the same way.
+    /// A scenario of selftests/guest/list.toml that must notice as well, in either way.
     guest: Option<String>,
 }
 
@@ -439,7 +439,12 @@ fn boot(mutant: &Mutant, session: &Session) -> Result<(Found, String)> {
             test = seen;
         }
     })?;
-    let (found, how) = judge(mutant.header.expect, &test, &outcome.end, &outcome.splats);
+    let judged = |expect| judge(expect, &test, &outcome.end, &outcome.splats);
+    let (found, how) = match judged(mutant.header.expect) {
+        // A guest that suffers may take the host with it.
+        (Found::Survived, _) if mutant.is_guest() => judged(Expect::Crash),
+        judged => judged,
+    };
     Ok(match (found, outcome.failure()) {
         (Found::Invalid, Some(failure)) => (found, format!("{how}: {failure}")),
         _ => (found, how),
