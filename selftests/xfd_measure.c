@@ -1427,7 +1427,8 @@ static struct xfd_option options[] = {
 
 static __noreturn void usage(const char *name)
 {
-	fprintf(stderr, "Usage: %s states|nested|vcpus|loss|older COMMAND|trace DIRECTORY [OPTION]\n",
+	fprintf(stderr,
+		"Usage: %s states|nested|vcpus|loss|older COMMAND|trace DIRECTORY [OPTION]\n",
 		name);
 	xfd_options_print(options);
 	exit(KSFT_FAIL);
