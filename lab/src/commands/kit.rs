@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `lab kit FILE`: what a kit has found on a host, as tables, beside what the emulator has counted.
+//! `lab kit FILE`: what a kit has found on a host, as tables and pictures, beside what the
+//! emulator has counted.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::base::layout::Lab;
-use crate::measure::kit::{tables, Kit};
+use crate::measure::kit::{draw, tables, Kit};
 use crate::measure::run::{last, path};
 
 #[derive(clap::Args)]
@@ -26,5 +27,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<()> {
         );
     }
     print!("{}", tables(&kit, emulated.as_ref())?);
+    let dir = lab.at("build/report/kit");
+    draw(&kit, emulated.as_ref(), &dir)?;
+    eprintln!("lab: the pictures are in {}", lab.shown(&dir));
     Ok(())
 }

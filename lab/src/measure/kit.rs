@@ -2,10 +2,13 @@
 //! What a kit has found on a host (selftests/kit/run.sh), and its tables beside the emulator's counts.
 //! Ticks of the TSC and instructions are never added to one another, nor compared.
 
+mod figure; // its pictures
+
 use std::fmt::{Display, Write};
+use std::fs;
 use std::path::Path;
 
-use anyhow::{anyhow, Result};
+use anyhow::{anyhow, Context, Result};
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +16,7 @@ use serde_json::Value;
 use crate::base::failure::Failure;
 use crate::base::files;
 use crate::base::table::table;
+use crate::measure::bench::picture::{png, svg};
 use crate::measure::collection::Collection;
 use crate::measure::report::{Report, LOSSES, STATES};
 
@@ -191,6 +195,12 @@ impl Figures {
         self.0.get(on)?.pointer(path)?.as_f64()
     }
 
+    /// Those of these columns alone.
+    fn only(&self, columns: &[String]) -> Figures {
+        let of_them = self.0.iter().filter(|(on, _)| columns.contains(on));
+        Figures(of_them.map(|(on, f)| (on.clone(), f.clone())).collect())
+    }
+
     /// Accesses of both MSRs, of one event.
     fn accesses(&self, on: &str, at: &str) -> Option<f64> {
         const ALL: [&str; 4] = ["rdmsr_xfd", "wrmsr_xfd", "rdmsr_xfd_err", "wrmsr_xfd_err"];
@@ -218,6 +228,20 @@ pub fn tables(kit: &Kit, emulated: Option<&Report>) -> Result<String> {
     text += &measured(kit, &here, emulated.as_ref());
     text += &tests(kit);
     Ok(text)
+}
+
+/// Draws all pictures into `dir`, and removes what was there before.
+pub fn draw(kit: &Kit, emulated: Option<&Report>, dir: &Path) -> Result<()> {
+    let here = kit.figures()?;
+    let emulated = emulated.map(Figures::of).transpose()?;
+    files::remove(dir)?;
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    for figure in figure::figures(kit, &here, emulated.as_ref()) {
+        let name = |ending: &str| dir.join(format!("{}.{ending}", figure.name));
+        files::write_atomic(&name("svg"), svg(&figure)?.as_bytes())?;
+        png(&figure, &name("png"))?;
+    }
+    Ok(())
 }
 
 fn head(kit: &Kit) -> String {
