@@ -50,7 +50,9 @@ pub fn figures(kit: &Kit, here: &Figures, emulated: Option<&Figures>) -> Vec<Fig
     let model = &kit.probe.cpu.model_name;
     let costs = Figure {
         name: "costs".into(),
-        title: format!("What one costs, with the pair of RDTSC: {model}{mark}"),
+        title: format!(
+            "One of each, with the pair of RDTSC (least, median, 99th percentile): {model}{mark}"
+        ),
         unit,
         panels: OPERATIONS
             .map(|(title, keys)| operations(kit, title, keys))
