@@ -320,7 +320,9 @@ static void require_readable(const char *path)
 
 int main(int argc, char *argv[])
 {
-	static const char * const others[] = { "strategy", "parameter", "wrong", "second", "vm" };
+	static const char * const others[] = {
+		"strategy", "parameter", "files", "wrong", "second", "vm",
+	};
 	int i;
 
 	argc = xfd_begin(argc, argv, options);
