@@ -104,14 +104,14 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
     let made = Made::build(lab, &hosts)?;
     lab.unlock();
 
-    let kept = Kept::<Ran>::open(lab, "guests");
-    let composing = Mutex::new(());
-    // `make check` may run beside `make guests`: each has machines of its own.
+    // `make check` may run beside `make guests`: each has machines and results of its own.
     let machines = if wanted.check {
         "check-guests"
     } else {
         "guests"
     };
+    let kept = Kept::<Ran>::open(lab, machines);
+    let composing = Mutex::new(());
     let carry_out = |columns: &[Column]| -> Result<()> {
         for (test, _) in columns.iter().flat_map(|c| &c.tests) {
             kept.forget_unless(&test.id, |ran| !wanted.again && !ran.result.failed());
