@@ -64,6 +64,16 @@ pub fn below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Copies all plain files below `from` to the same places below `to`.
+pub fn copy_below(from: &Path, to: &Path) -> Result<()> {
+    for file in below(from)? {
+        let at = to.join(file.strip_prefix(from)?);
+        fs::create_dir_all(at.parent().unwrap_or(to))?;
+        fs::copy(&file, at).with_context(|| format!("copying {}", file.display()))?;
+    }
+    Ok(())
+}
+
 /// Removes a file or a directory with all that is in it; fine when there is none.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {

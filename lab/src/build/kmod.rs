@@ -2,7 +2,6 @@
 //! selftests/kmod: the kernel modules that tests load to make the kernel do things, built for each
 //! kernel that a machine has.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -66,12 +65,6 @@ fn objects(lab: &Lab, dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Copies their sources, and nothing else is in `dir` then.
 fn stage(lab: &Lab, dir: &Path) -> Result<()> {
-    let source = lab.at(SOURCE);
     files::remove(dir)?;
-    for file in files::below(&source)? {
-        let to = dir.join(file.strip_prefix(&source)?);
-        fs::create_dir_all(to.parent().unwrap_or(dir))?;
-        fs::copy(&file, to)?;
-    }
-    Ok(())
+    files::copy_below(&lab.at(SOURCE), dir)
 }

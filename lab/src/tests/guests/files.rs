@@ -3,7 +3,7 @@
 //! the scripts' library.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -35,7 +35,7 @@ pub fn build(lab: &Lab) -> Result<(PathBuf, String)> {
     stamp::forget(lab, "guest")?;
     let mut step = Step::begin(lab, "guest", "making the guest")?;
     files::remove(&output)?;
-    copy(&qemu, &output.join("qemu"))?;
+    files::copy_below(&qemu, &output.join("qemu"))?;
     fs::copy(&kernel, output.join("bzImage"))?;
     fs::copy(&script, output.join("qemu.sh"))?;
     let program = output.join("workload");
@@ -56,13 +56,4 @@ pub fn build(lab: &Lab) -> Result<(PathBuf, String)> {
     stamp::record(lab, "guest", &print)?;
     step.done();
     Ok((output, print))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    for file in files::below(from)? {
-        let at = to.join(file.strip_prefix(from)?);
-        fs::create_dir_all(at.parent().unwrap_or(to))?;
-        fs::copy(&file, at)?;
-    }
-    Ok(())
 }
