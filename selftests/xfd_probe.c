@@ -374,41 +374,30 @@ static void print_xinuse(void)
 
 	printf("\"xinuse\":[");
 	fprintf(table, "\nXINUSE after                                   XTILECFG XTILEDATA\n");
-	in_use = xgetbv(1);
-	row("the permission, and nothing else", in_use, ANY, ANY);
+	row("the permission, and nothing else", xgetbv(1), ANY, ANY);
 	ldtilecfg(&tilecfg);
-	in_use = xgetbv(1);
-	row("LDTILECFG", in_use, 1, ANY);
+	row("LDTILECFG", xgetbv(1), 1, ANY);
 	tileloadd();
-	in_use = xgetbv(1);
-	row("TILELOADD", in_use, 1, 1);
+	row("TILELOADD", xgetbv(1), 1, 1);
 	if (has_int8) {
 		asm volatile(ASM_TDPBSSD);
-		in_use = xgetbv(1);
-		row("TDPBSSD", in_use, 1, 1);
+		row("TDPBSSD", xgetbv(1), 1, 1);
 		asm volatile(ASM_TDPBUUD);
-		in_use = xgetbv(1);
-		row("TDPBUUD", in_use, 1, 1);
+		row("TDPBUUD", xgetbv(1), 1, 1);
 	}
 	if (has_bf16) {
 		asm volatile(ASM_TDPBF16PS);
-		in_use = xgetbv(1);
-		row("TDPBF16PS", in_use, 1, 1);
+		row("TDPBF16PS", xgetbv(1), 1, 1);
 	}
 	asm volatile(ASM_STTILECFG : : "a"(area) : "memory");
-	in_use = xgetbv(1);
-	row("STTILECFG", in_use, 1, 1);
+	row("STTILECFG", xgetbv(1), 1, 1);
 	asm volatile(ASM_TILESTORED(0x04) : : "a"(area), "d"((long)TILE_COLSB) : "memory");
-	in_use = xgetbv(1);
-	row("TILESTORED", in_use, 1, 1);
+	row("TILESTORED", xgetbv(1), 1, 1);
 	asm volatile(ASM_TILEZERO);
-	in_use = xgetbv(1);
-	row("TILEZERO of one tile of three", in_use, 1, 1);
+	row("TILEZERO of one tile of three", xgetbv(1), 1, 1);
 	syscall(SYS_getppid);
-	in_use = xgetbv(1);
-	row("a system call", in_use, 1, 1);
-	in_use = switch_and_back();
-	row("a switch to a task without tiles, and back", in_use, 1, 1);
+	row("a system call", xgetbv(1), 1, 1);
+	row("a switch to a task without tiles, and back", switch_and_back(), 1, 1);
 	if (!sigaction(SIGUSR1, &action, NULL)) {
 		raise(SIGUSR1);
 		in_use = xgetbv(1);
@@ -419,29 +408,22 @@ static void print_xinuse(void)
 	if (has_xsavec) {
 		memset(area, 0, sizeof(area));
 		xsavec(XTILE);
-		in_use = xgetbv(1);
-		row("XSAVEC", in_use, 1, 1);
+		row("XSAVEC", xgetbv(1), 1, 1);
 		xrstor(initial, XTILE);
-		in_use = xgetbv(1);
-		row("XRSTOR that initialises", in_use, ANY, ANY);
+		row("XRSTOR that initialises", xgetbv(1), ANY, ANY);
 		xrstor(area, XTILE);
-		in_use = xgetbv(1);
-		row("XRSTOR that loads", in_use, 1, 1);
+		row("XRSTOR that loads", xgetbv(1), 1, 1);
 	}
 	ldtilecfg(&tilecfg);
-	in_use = xgetbv(1);
-	row("LDTILECFG while tiles are in use", in_use, 1, ANY);
+	row("LDTILECFG while tiles are in use", xgetbv(1), 1, ANY);
 	asm volatile(ASM_TILEZERO);
-	in_use = xgetbv(1);
-	row("TILEZERO of a tile that is zero", in_use, 1, ANY);
+	row("TILEZERO of a tile that is zero", xgetbv(1), 1, ANY);
 	use_tiles();
 	ldtilecfg(&no_tilecfg);
-	in_use = xgetbv(1);
-	row("LDTILECFG of palette 0", in_use, ANY, ANY);
+	row("LDTILECFG of palette 0", xgetbv(1), ANY, ANY);
 	use_tiles();
 	tilerelease();
-	in_use = xgetbv(1);
-	row("TILERELEASE", in_use, 0, 0);
+	row("TILERELEASE", xgetbv(1), 0, 0);
 	printf("],");
 }
 
