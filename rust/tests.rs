@@ -1,33 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The strategies' decisions, tested on the host: the root of another crate, with as much of the
-//! `kernel` crate as they use.
+//! The strategies' decisions, tested on the host: the root of another crate.
 //!
 //! `make check` runs it by the kernel's own `vtable`:
 //! `rustc --test --edition 2021 --extern macros=OBJECTS/rust/libmacros.so rust/tests.rs`.
 
 extern crate self as kernel;
 
+mod host;
 mod strategy;
 
-/// Stands for `kernel::prelude`.
-pub mod prelude {
-    pub use crate::build_error;
-    pub use macros::vtable;
-}
-
-/// Stands for `kernel::error`.
-pub mod error {
-    pub const VTABLE_DEFAULT_ERROR: &str = "a method that is absent was called";
-}
-
-/// Fails the test; in the kernel it fails the build.
-#[macro_export]
-macro_rules! build_error {
-    ($message:expr) => {
-        panic!("{}", $message)
-    };
-}
+pub use host::{error, prelude};
 
 /// What `module!` makes, for `vtable`.
 pub trait ModuleMetadata {}

@@ -29,26 +29,8 @@ use serde_json::json;
 use stateright::{Checker, Model};
 
 use build::Source;
+pub use strategies::{error, prelude};
 use world::{Scope, World};
-
-/// Stands for `kernel::prelude`, which the strategies use.
-pub mod prelude {
-    pub use crate::build_error;
-    pub use vtable::vtable;
-}
-
-/// Stands for `kernel::error`.
-pub mod error {
-    pub const VTABLE_DEFAULT_ERROR: &str = "a method that is absent was called";
-}
-
-/// Fails; in the kernel it fails the build.
-#[macro_export]
-macro_rules! build_error {
-    ($message:expr) => {
-        panic!("{}", $message)
-    };
-}
 
 struct Options {
     model: PathBuf,

@@ -5,9 +5,11 @@
 #[allow(clippy::assertions_on_constants)]
 #[path = "../../rust"]
 mod rust {
+    pub mod host;
     pub mod strategy;
 }
 
+pub use rust::host::{error, prelude};
 use rust::strategy::{self, each, Strategy, VmExit};
 
 /// A strategy.
