@@ -60,6 +60,7 @@ static void enable_exits_of_this_thread(void)
 void xfd_trace_enable_own_exits(void)
 {
 	enable_exits_of_this_thread();
+	xfd_write_to(INSTANCE "/events/sched/sched_switch/enable", "1");
 	xfd_trace_enable(true);
 }
 
@@ -162,6 +163,8 @@ char *xfd_trace_end_words(int cpu)
 			fprintf(out, "%s<%s", space, reason);
 		else if (strstr(line, " kvm_entry: "))
 			fprintf(out, "%s>", space);
+		else if (strstr(line, " sched_switch: "))
+			fprintf(out, "%s/", space);
 		else
 			TEST_FAIL("not an event that was asked for: %s", line);
 		space = " ";

@@ -34,7 +34,7 @@ void xfd_trace_remove(void);
 /* Not only the buffer: an event that is on costs instructions. */
 void xfd_trace_enable(bool on);
 
-/* VM-exits and VM-entries, too, and nothing but what this thread does. */
+/* VM-exits, VM-entries and switches to another task, too, and only what this thread does. */
 void xfd_trace_enable_own_exits(void);
 
 /*
@@ -62,6 +62,7 @@ struct xfd_accesses xfd_trace_end(int cpu);
  *	<REASON		VM-exit
  *	R4:v R5:v	RDMSR of XFD (1C4H) and of XFD_ERR (1C5H), and what it returned
  *	W4:v W5:v	WRMSR
+ *	/		a switch to another task, or back
  */
 char *xfd_trace_end_words(int cpu);
 
