@@ -9,7 +9,12 @@ pub struct Ktap<'a> {
     pub failed: bool,
     /// The first line that says that something was skipped.
     pub skip: Option<&'a str>,
+    /// What the first part that failed said, or the last lines if none did.
+    pub why: &'a [String],
 }
+
+/// How many lines of a failure are shown at most.
+const WHY: usize = 15;
 
 impl<'a> Ktap<'a> {
     pub fn read(output: &'a [String]) -> Ktap<'a> {
@@ -20,8 +25,17 @@ impl<'a> Ktap<'a> {
                 .iter()
                 .map(String::as_str)
                 .find(|l| l.contains("# SKIP")),
+            why: why(output),
         }
     }
+}
+
+fn why(output: &[String]) -> &[String] {
+    let failed = output.iter().position(|l| l.starts_with("not ok "));
+    let end = failed.map_or(output.len(), |i| i + 1);
+    let begins = |line: &String| failed.is_some() && line.starts_with("#  RUN ");
+    let begin = output[..end].iter().rposition(begins).unwrap_or(0);
+    &output[begin.max(end.saturating_sub(WHY))..end]
 }
 
 fn part(line: &str) -> Option<String> {
@@ -54,5 +68,18 @@ mod tests {
         assert_eq!((ktap.failed, ktap.skip), (true, None));
         let whole = lines("1..0 # SKIP - Requirement not met: x");
         assert!(Ktap::read(&whole).skip.is_some());
+    }
+
+    #[test]
+    fn a_failure_is_what_its_first_failed_part_said() {
+        let why = |said: &str| {
+            let said: Vec<_> = said.lines().map(str::to_owned).collect();
+            Ktap::read(&said).why.join("|")
+        };
+        let parts = "#  RUN  a\nok 1 a\n#  RUN  b\n# want 1\nnot ok 2 b\n#  RUN  c\nok 3 c";
+        assert_eq!(why(parts), "#  RUN  b|# want 1|not ok 2 b");
+        assert_eq!(why("#  RUN  a\nkilled"), "#  RUN  a|killed");
+        assert_eq!(why(&"x\n".repeat(99)).matches('x').count(), WHY);
+        assert_eq!(why(""), "");
     }
 }

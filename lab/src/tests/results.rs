@@ -68,27 +68,37 @@ struct Report {
 }
 
 /// All results so far.
-pub struct Results(Mutex<Vec<Reported>>);
+pub struct Results(Mutex<SoFar>);
+
+#[derive(Default)]
+struct SoFar {
+    tests: Vec<Reported>,
+    failed: Vec<Row>,
+}
 
 impl Results {
     pub fn begin(count: usize) -> Results {
         println!("KTAP version 1\n1..{count}");
-        Results(Mutex::new(Vec::new()))
+        Results(Mutex::default())
     }
 
     pub fn add(&self, row: &Row) {
-        let mut tests = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        print!("{}", row.ktap(tests.len() + 1));
+        let mut so_far = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        print!("{}", row.ktap(so_far.tests.len() + 1));
         let _ = std::io::Write::flush(&mut std::io::stdout());
-        tests.push(Reported {
+        so_far.tests.push(Reported {
             name: row.name.clone(),
             result: row.result(),
         });
+        if row.verdict.failed() {
+            so_far.failed.push(row.clone());
+        }
     }
 
-    /// Writes the report if there is to be one, prints the last line, and says whether all is well.
+    /// Writes the report if there is to be one, repeats what failed, prints the last line, and says
+    /// whether all is well.
     pub fn finish(self, lab: &Lab, report: Option<&str>) -> Result<bool> {
-        let tests = self.0.into_inner().unwrap_or_else(|e| e.into_inner());
+        let SoFar { tests, failed } = self.0.into_inner().unwrap_or_else(|e| e.into_inner());
         let count = |result| tests.iter().filter(|t| t.result == result).count();
         let all = Report {
             passed: count("passed"),
@@ -98,6 +108,10 @@ impl Results {
         };
         if let Some(report) = report {
             write_json(&lab.at("build/report").join(report), &all)?;
+        }
+        for row in failed {
+            println!("# failed: {}", row.name);
+            row.said.iter().for_each(|line| println!("#   {line}"));
         }
         println!(
             "{} passed, {} failed, {} skipped",

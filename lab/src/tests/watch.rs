@@ -7,6 +7,7 @@ use crate::machine::{
     End, Outcome, Severity, Told,
 };
 use crate::tests::{
+    ktap::Ktap,
     list::{strategies, Group, Test},
     results::Row,
     verdict::{judge, Seen, Verdict},
@@ -154,7 +155,6 @@ impl<'a> Watch<'a> {
         why: Option<String>,
         outcome: Option<&Outcome>,
     ) -> Vec<String> {
-        let from = seen.output.len().saturating_sub(15);
         match (verdict, outcome) {
             (Verdict::Pass, _) => Vec::new(),
             // A skip says why in its last line.
@@ -167,7 +167,10 @@ impl<'a> Watch<'a> {
                 said
             }
             (_, Some(outcome)) if seen.status.is_none() => of_machine(outcome),
-            _ => seen.output[from..].iter().cloned().chain(why).collect(),
+            _ => {
+                let said = Ktap::read(&seen.output).why;
+                said.iter().cloned().chain(why).collect()
+            }
         }
     }
 
