@@ -3,6 +3,7 @@
  * IA32_XFD and IA32_XFD_ERR are what the guest's CPUID says.
  *
  *	reserved_bits	bits that CPUID does not enumerate raise #GP
+ *	refused		a write that is refused has KVM prepare nothing for XFD
  *	no_xfd		without XFD neither MSR is there
  *	xfd_taken	nor if the VMM sets XFD before it takes it from CPUID
  */
@@ -77,6 +78,43 @@ TEST_F_TIMEOUT(cpuid, reserved_bits, TIMEOUT)
 		}
 	}
 	TEST_ASSERT_EQ(xfd_meeting_run(m), XFD_GUEST_DONE);
+}
+
+static void guest_refused(void)
+{
+	u64 mask = xfd_cpuid_mask();
+
+	GUEST_ASSERT_EQ(wrmsr_safe(MSR_IA32_XFD, ~mask), GP_VECTOR);
+	xfd_meet_sync(XFD_MEET_EVENT, 0, 0);
+	wrmsr(MSR_IA32_XFD, mask);
+	GUEST_DONE();
+}
+
+/* Entries of the MSR lists show what KVM has prepared: only autoload has any. */
+static void refused(struct xfd_meeting *m, bool then_write)
+{
+	int want = then_write && xfd_strategy_is("autoload") ? 6 : 0;
+	int entries;
+
+	vcpu_arch_set_entry_point(m->vcpu, guest_refused);
+	TEST_ASSERT_EQ(xfd_meeting_run(m), XFD_MEET_EVENT);
+	TEST_ASSERT(_vcpu_set_msr(m->vcpu, MSR_IA32_XFD, ~m->guest->xfd & ~XFD_TILEDATA) != 1,
+		    "KVM_SET_MSRS took reserved bits");
+	if (then_write)
+		TEST_ASSERT_EQ(xfd_meeting_run(m), XFD_GUEST_DONE);
+	entries = xfd_msr_list_entries(m->vcpu);
+	TEST_ASSERT(entries >= 0, "KVM does not say what is in the lists");
+	TEST_ASSERT_EQ(entries, want);
+}
+
+TEST_F_TIMEOUT(cpuid, refused, TIMEOUT)
+{
+	refused(&self->m, false);
+}
+
+TEST_F_TIMEOUT(cpuid, refused_then_taken, TIMEOUT)
+{
+	refused(&self->m, true);
 }
 
 static void guest_no_xfd(void)

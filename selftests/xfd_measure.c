@@ -115,9 +115,6 @@
 #define PORT_PLAIN	0x5845
 #define PORT_AMX	0x5846
 
-#define KMSG		"/dev/kmsg"
-#define PRINTK		"/proc/sys/kernel/printk"
-#define DUMP_VMCS	"/sys/module/kvm_intel/parameters/dump_invalid_vmcs"
 
 #define X86_FEATURE_AMX_BF16	KVM_X86_CPU_FEATURE(0x7, 0, EDX, 22)
 #define X86_FEATURE_AMX_TILE	KVM_X86_CPU_FEATURE(0x7, 0, EDX, 24)
@@ -814,44 +811,6 @@ static struct kvm_vcpu *create(enum state state)
 	return vcpu;
 }
 
-/* Entries of the VMX MSR lists; -1 if KVM is not kvm-intel.  Ends the vCPU. */
-static int list_entries(struct kvm_vcpu *vcpu)
-{
-	struct kvm_sregs sregs;
-	char record[1024], level[64] = "";
-	int kmsg, printk, entries = 0;
-	ssize_t n;
-
-	if (access(DUMP_VMCS, W_OK))
-		return -1;
-
-	kmsg = open(KMSG, O_RDONLY | O_NONBLOCK);
-	TEST_ASSERT(kmsg >= 0 && lseek(kmsg, 0, SEEK_END) >= 0, "cannot read " KMSG);
-	/* The dump is for us alone: a console is slow. */
-	printk = open(PRINTK, O_RDONLY);
-	TEST_ASSERT(printk >= 0 && read(printk, level, sizeof(level) - 1) > 0,
-		    "cannot read " PRINTK);
-	close(printk);
-	xfd_write_to(PRINTK, "1");
-	xfd_write_to(DUMP_VMCS, "Y");
-
-	/* No processor enters a guest without a task register. */
-	vcpu_sregs_get(vcpu, &sregs);
-	sregs.tr.unusable = 1;
-	vcpu_sregs_set(vcpu, &sregs);
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_FAIL_ENTRY);
-
-	xfd_write_to(DUMP_VMCS, "N");
-	xfd_write_to(PRINTK, level);
-	while ((n = read(kmsg, record, sizeof(record) - 1)) > 0) {
-		record[n] = '\0';
-		entries += !!strstr(record, ": msr=0x");
-	}
-	close(kmsg);
-	return entries;
-}
-
 static void print_costs(const char *name, const struct cost costs[NR_STATES])
 {
 	enum state s;
@@ -932,7 +891,7 @@ static void measure_states(char *argv[])
 	}
 	fprintf(json, ",\"list_entries\":{");
 	for (s = 0; s < NR_STATES; s++) {
-		n = list_entries(vcpus[s]);
+		n = xfd_msr_list_entries(vcpus[s]);
 		if (n >= 0)
 			fprintf(json, "%s\"%s\":%d", s ? "," : "", state_names[s], n);
 		kvm_vm_free(vcpus[s]->vm);

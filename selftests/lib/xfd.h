@@ -21,6 +21,7 @@
  *	module.h	xfd_switch.ko, and other modules
  *	kmsg.h		the kernel log, and the taint
  *	fpu_user.h	the kernel uses the FPU, by kmod/xfd_fpu_user.c
+ *	msr_lists.h	the VMX MSR lists
  *	trace.h		the kernel's accesses of XFD and XFD_ERR
  *	counters.h	the module's counters, and trace events of the same
  *
@@ -71,6 +72,7 @@
 #include "meet.h"
 #include "model.h"
 #include "module.h"
+#include "msr_lists.h"
 #include "nm.h"
 #include "option.h"
 #include "real_mode.h"
