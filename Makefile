@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run bench figures check check-debug check-rt check-fresh guests probe kit upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh guests hostile probe kit upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -59,6 +59,9 @@ check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (
 guests: lab	## Let Linux guests in QEMU compute, migrate, reboot, ...; print what it costs
 	@$(LAB) guests
 
+hostile: lab	## Throw a million wrong ioctls at KVM: right errno, no harm, no leak
+	@$(LAB) hostile
+
 kit: lab	## Make build/kit: what tests and measures the module on a host of real hardware
 	@$(LAB) build kit
 
@@ -81,7 +84,7 @@ explore: lab	## Explore every interleaving of the shipped save path
 bisect: lab	## Build and boot the kernel after each patch for it
 	@$(LAB) bisect
 
-nightly: lab	## check-debug, check-rt, guests, mutants, explore, bisect and upstream, whatever of it is not done yet
+nightly: lab	## check-debug, check-rt, guests, hostile, mutants, explore, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
 
 fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the patches

@@ -16,6 +16,8 @@
  *	real_mode.h	a guest in real mode and SMM
  *	meet.h		a guest that meets events, and what makes them happen
  *	fep.h		forced emulation
+ *	fault.h		memory that fails
+ *	random.h	seeds
  *	task.h		tasks of the host that use tiles
  *	cpu.h		the host's CPUs and their MSRs
  *	module.h	xfd_switch.ko, and other modules
@@ -65,6 +67,7 @@
 #include "counters.h"
 #include "cpu.h"
 #include "expect.h"
+#include "fault.h"
 #include "fep.h"
 #include "fpu_user.h"
 #include "image.h"
@@ -75,6 +78,7 @@
 #include "msr_lists.h"
 #include "nm.h"
 #include "option.h"
+#include "random.h"
 #include "real_mode.h"
 #include "state.h"
 #include "task.h"

@@ -15,8 +15,8 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, kit, mutants, nightly,
-    run, upstream,
+    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, hostile, kit, mutants,
+    nightly, run, upstream,
 };
 use crate::tests::{kit as kits, select::Wanted};
 
@@ -65,6 +65,9 @@ enum Command {
     /// Let Linux guests in QEMU go through selftests/guest/list.toml on each host; prints what it
     /// costs, writes build/report/guests.json and fails if anything is wrong
     Guests(guests::Options),
+    /// Let userspace that means ill throw ioctls at KVM, on the debug kernel and on the patched one,
+    /// with and without the module; writes build/report/hostile.json and fails if it does any harm
+    Hostile(hostile::Options),
     /// Print what a kit has found on a host of real hardware, beside what the emulator has counted
     Kit(kit::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
@@ -74,8 +77,8 @@ enum Command {
     Explore(explore::Options),
     /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
-    /// Do all that takes long: check --debug, check --rt, guests, mutants, explore (for 2 hours), bisect
-    /// and upstream; prints a table and writes build/report/nightly.json
+    /// Do all that takes long: check --debug, check --rt, guests, hostile, mutants, explore (for 2 hours),
+    /// bisect and upstream; prints a table and writes build/report/nightly.json
     Nightly,
     /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
     /// takes it; nothing is built
@@ -168,6 +171,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Check(options) => return status(check::run(&lab, &options)),
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
         Command::Guests(options) => guests::run(&lab, &options)?,
+        Command::Hostile(options) => hostile::run(&lab, &options)?,
         Command::Kit(options) => kit::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Explore(options) => explore::run(&lab, &options)?,

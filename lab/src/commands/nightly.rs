@@ -14,10 +14,11 @@ use serde::Serialize;
 use crate::base::{files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
-const PARTS: [(&str, &[&str]); 7] = [
+const PARTS: [(&str, &[&str]); 8] = [
     ("check-debug", &["check", "--debug"]),
     ("check-rt", &["check", "--rt"]),
     ("guests", &["guests"]),
+    ("hostile", &["hostile"]),
     ("mutants", &["mutants"]),
     ("explore", &["explore", "--minutes", "120"]),
     ("bisect", &["bisect"]),

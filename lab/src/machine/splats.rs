@@ -52,6 +52,13 @@ const SIGNS: [&str; 4] = [
     "detected stall",
 ];
 
+/// How the kernel reports an allocation of xfd_hostile_test's that has been made to fail: by the name
+/// that lib/fault.c gives its thread. It is no complaint, and nor is the call trace below it.
+const FAILED_ON_PURPOSE: &str = "memory-fails: ";
+
+/// What such a report says: of vmalloc(), and of the page allocator.
+const FAILED: [&str; 2] = ["vmalloc error: ", "page allocation failure: "];
+
 impl SplatScanner {
     /// What a line is the head of, if anything.
     pub fn feed(&mut self, line: &str) -> Option<Severity> {
@@ -60,6 +67,12 @@ impl SplatScanner {
         // The marks that tests leave in the kernel's log are the lab's own.
         if text.starts_with("lab: ") {
             return None;
+        }
+        if let Some(report) = text.strip_prefix(FAILED_ON_PURPOSE) {
+            if FAILED.iter().any(|f| report.starts_with(f)) {
+                self.since_head = Some(0);
+                return None;
+            }
         }
         let severity = if text.starts_with(PANIC) {
             Severity::Panic
@@ -171,6 +184,24 @@ mod tests {
             assert_eq!(splats(&format!("[    1.0] {line}\n")), 0, "{line}");
         }
         assert_eq!(splats("WARNING: CPU: from user space\n"), 0);
+    }
+
+    #[test]
+    fn memory_that_fails_on_purpose_is_no_complaint() {
+        let report =
+            "[    1.0] memory-fails: vmalloc error: size 12288, failed to allocate pages, \
+                      mode:0xdc0(GFP_KERNEL|__GFP_ZERO), nodemask=(null),cpuset=/\n";
+        let trace = "[    1.1] Call Trace:\n[    1.1]  <TASK>\n";
+        assert_eq!(splats(&format!("{report}{trace}")), 0);
+        // Of anybody else it is, and so is whatever else the thread is named for.
+        let other = report.replace("memory-fails", "xfd_switch_test");
+        assert_eq!(splats(&format!("{other}{trace}")), 1);
+        assert_eq!(
+            splats("[    1.0] memory-fails: x\n[    1.1] Call Trace:\n"),
+            1
+        );
+        let splat = "[    1.2] WARNING: mm/x.c:1 at f+0x1/0x2, CPU#0: memory-fails/229\n";
+        assert_eq!(splats(&format!("{report}{trace}{splat}")), 1);
     }
 
     #[test]
