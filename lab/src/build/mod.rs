@@ -3,6 +3,7 @@
 
 pub mod built; // a built kernel
 pub mod copy; // copies of a built kernel, for other patches
+pub mod deb; // the kernel and the module as Debian packages
 pub mod download; // pinned files through apt's own tools
 pub mod emulator; // Bochs, with and without our series
 pub mod explorer; // what finds every interleaving of the save path
@@ -17,3 +18,4 @@ pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources
 pub mod toolchain; // clang, rustc and bindgen for kernels and modules
 pub mod upstream; // the kernel tree's own KVM selftests
+pub mod version; // of what is in this checkout

@@ -2,6 +2,7 @@
 //! The gates: tests whose verdict is this machine's. One file for each kind.
 
 mod checkpatch; // C files and patches, in the kernel's style
+mod deb; // the module's Debian package
 mod docs; // Documentation/ as HTML, and the list of mutants in it
 mod explore; // every interleaving of the save path
 pub mod figures; // what README.md and Documentation/ quote of the measurement
@@ -48,6 +49,7 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.extend(module::tests());
     tests.extend(checkpatch::tests(lab)?);
     tests.push(shellcheck::test());
+    tests.push(deb::test());
     tests.extend(docs::tests());
     tests.push(links::test());
     tests.extend(guests::tests(lab)?);
