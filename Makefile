@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run bench figures check check-debug check-rt check-fresh guests probe kit deb upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh check-deb guests probe kit deb upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -56,6 +56,9 @@ check-rt: lab	## Run them on a kernel with PREEMPT_RT
 
 check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (root only)
 	@lab/fresh.sh
+
+check-deb:	## Make the packages, install and purge them on a minimal Debian 13 (root only)
+	@lab/check-deb.sh
 
 guests: lab	## Let Linux guests in QEMU compute, migrate, reboot, ...; print what it costs
 	@$(LAB) guests
