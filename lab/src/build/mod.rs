@@ -17,5 +17,7 @@ pub mod selftests; // the programs that run inside
 pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources
 pub mod toolchain; // clang, rustc and bindgen for kernels and modules
+pub mod trace_cmd; // Debian's trace-cmd, unpacked
+pub mod unpacked; // programs of Debian's that are not installed
 pub mod upstream; // the kernel tree's own KVM selftests
 pub mod version; // of what is in this checkout

@@ -12,6 +12,7 @@ mod kit; // the kit, rehearsed
 mod lab; // the lab itself
 mod links; // what README.md and Documentation/ point to
 mod module; // the module's Rust
+mod observe; // what Documentation/observing.rst shows of tools
 mod shellcheck; // shell scripts
 
 use std::process::Command;
@@ -55,6 +56,7 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.extend(guests::tests(lab)?);
     tests.extend(explore::tests());
     tests.push(kit::test());
+    tests.push(observe::test());
     let measurement = Arc::new(goals::Measurement::default());
     tests.extend(goals::tests(&measurement));
     tests.extend(figures::tests(lab, &measurement)?);
