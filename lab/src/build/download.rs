@@ -30,6 +30,7 @@ pub struct Pins {
     pub qemu: Packages,
     #[serde(rename = "trace-cmd")]
     pub trace_cmd: Packages,
+    pub perf: Packages,
 }
 
 /// Debian packages that are wanted as they are in the first of the suites today.

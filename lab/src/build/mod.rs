@@ -10,6 +10,7 @@ pub mod explorer; // what finds every interleaving of the save path
 pub mod kernel; // the stock, the minimal, the patched, the debug and the rt kernel
 pub mod kmod; // the kernel modules that tests load
 pub mod module; // xfd_switch.ko, and its deliberately broken twin
+pub mod observers; // Debian's trace-cmd and perf, unpacked
 pub mod packages; // Debian packages
 pub mod plan; // what needs what, built side by side
 pub mod qemu; // Debian's QEMU, unpacked
@@ -17,7 +18,6 @@ pub mod selftests; // the programs that run inside
 pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources
 pub mod toolchain; // clang, rustc and bindgen for kernels and modules
-pub mod trace_cmd; // Debian's trace-cmd, unpacked
 pub mod unpacked; // programs of Debian's that are not installed
 pub mod upstream; // the kernel tree's own KVM selftests
 pub mod version; // of what is in this checkout

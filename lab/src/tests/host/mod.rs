@@ -56,7 +56,7 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.extend(guests::tests(lab)?);
     tests.extend(explore::tests());
     tests.push(kit::test());
-    tests.push(observe::test());
+    tests.extend(observe::tests());
     let measurement = Arc::new(goals::Measurement::default());
     tests.extend(goals::tests(&measurement));
     tests.extend(figures::tests(lab, &measurement)?);
