@@ -6,12 +6,12 @@
 LAB := build/lab/release/lab
 
 # Absent variables are empty ones; the lab knows.
-export SETUP JOBS KDIR KERNEL KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
+export SETUP JOBS KDIR CONFIG KERNEL KERNEL_SOURCE EMULATOR_SOURCE DOWNLOADS
 export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run bench figures check check-debug check-rt check-fresh guests hostile probe kit upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh check-deb guests hostile probe kit deb upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -23,6 +23,7 @@ help:		## This text
 	@echo "  SETUP=no           install nothing; say what is missing"
 	@echo "  JOBS=N             parallel jobs [number of CPUs]"
 	@echo "  KDIR=DIR           make module, make kit: build against this prepared kernel instead"
+	@echo "  CONFIG=FILE        make deb: the kernel configuration to begin with [the running one]"
 	@echo "  KERNEL=SERIES      the kernel series [7.3, the only one that patches/linux is for]"
 	@echo "  KERNEL_SOURCE=FILE an archive to use instead of fetching linux-source"
 	@echo "  EMULATOR_SOURCE=FILE  an archive to use instead of fetching Bochs"
@@ -56,6 +57,9 @@ check-rt: lab	## Run them on a kernel with PREEMPT_RT
 check-fresh:	## Run both on a minimal RELEASE=trixie or bookworm, from nothing (root only)
 	@lab/fresh.sh
 
+check-deb:	## Make the packages, install and purge them on a minimal Debian 13 (root only)
+	@lab/check-deb.sh
+
 guests: lab	## Let Linux guests in QEMU compute, migrate, reboot, ...; print what it costs
 	@$(LAB) guests
 
@@ -64,6 +68,9 @@ hostile: lab	## Throw a million wrong ioctls at KVM: right errno, no harm, no le
 
 kit: lab	## Make build/kit: what tests and measures the module on a host of real hardware
 	@$(LAB) build kit
+
+deb: lab	## Make build/deb: Debian packages of the kernel and, for DKMS, of the module
+	@$(LAB) deb
 
 # It ends with 4 where there is no AMX, which is no failure.
 probe:		## See what this machine's AMX does, at ring 3 (any x86-64 Linux; gcc alone is needed)

@@ -28,6 +28,9 @@ pub struct Pins {
     pub kernel: Pin,
     pub emulator: Pin,
     pub qemu: Packages,
+    #[serde(rename = "trace-cmd")]
+    pub trace_cmd: Packages,
+    pub perf: Packages,
 }
 
 /// Debian packages that are wanted as they are in the first of the suites today.

@@ -93,11 +93,19 @@ pub const FIXES: &str = "patches/fixes";
 pub const SERIES: &str = "patches/linux";
 /// One patch on stock, which needs no module.
 pub const MINIMAL: &str = "patches/minimal";
+/// What Debian packages of the patched kernel need beyond it.
+pub const PACKAGING: &str = "patches/packaging";
+/// All that the source of the packages has.
+pub const PACKAGED: [&str; 3] = [FIXES, SERIES, PACKAGING];
 
 /// The patches that a kernel's source has, in the order in which they apply.
 pub fn patches(lab: &Lab, kind: Kind) -> Result<Vec<PathBuf>> {
-    let dirs = kind.series().iter();
-    let patches = dirs.map(|dir| series::patches(&lab.at(dir)));
+    patches_in(lab, kind.series())
+}
+
+/// The patches of these directories.
+pub fn patches_in(lab: &Lab, dirs: &[&str]) -> Result<Vec<PathBuf>> {
+    let patches = dirs.iter().map(|dir| series::patches(&lab.at(dir)));
     Ok(patches.collect::<Result<Vec<_>>>()?.concat())
 }
 
@@ -106,29 +114,35 @@ pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     let pristine = source::kernel(lab)?;
     // A source that nobody has tried must take all patches before anything is built from it, the stock
     // kernel included, which may be built at the same time by another thread.
+    let of = |kind: Kind| in_step(lab, &pristine, kind.name(), kind.series());
     if !pristine.pinned {
-        in_step(lab, &pristine, Kind::Patched)?;
-        in_step(lab, &pristine, Kind::Minimal)?;
+        of(Kind::Patched)?;
+        of(Kind::Minimal)?;
     }
     match kind {
         Kind::Stock => Ok(pristine.dir),
-        Kind::Minimal => in_step(lab, &pristine, kind),
-        Kind::Patched | Kind::Debug | Kind::Rt => in_step(lab, &pristine, Kind::Patched),
+        Kind::Minimal => of(kind),
+        Kind::Patched | Kind::Debug | Kind::Rt => of(Kind::Patched),
     }
 }
 
-/// The tree that has this kernel's patches, made what it should be.
-fn in_step(lab: &Lab, pristine: &Source, kind: Kind) -> Result<PathBuf> {
+/// The patched tree, from which packages can be made.
+pub fn packaged_tree(lab: &Lab) -> Result<PathBuf> {
+    in_step(lab, &source::kernel(lab)?, "packaged", &PACKAGED)
+}
+
+/// The tree of a name that has the patches of these directories, made what it should be.
+fn in_step(lab: &Lab, pristine: &Source, name: &str, dirs: &[&str]) -> Result<PathBuf> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let name = format!("linux-{}", kind.name());
-    let tree = lab.at(&format!("build/linux/{}-source", kind.name()));
-    let patches = patches(lab, kind)?;
+    let tree = lab.at(&format!("build/linux/{name}-source"));
+    let name = format!("linux-{name}");
+    let patches = patches_in(lab, dirs)?;
     let print = Fingerprint::new("series").text("source", &pristine.sha256);
     let print = series::fingerprint(print, &patches)?.finish();
     if !stamp::fresh(lab, &name, &print, &[&tree]) {
         stamp::forget(lab, &name)?;
-        let what = format!("applying {}", kind.series().join(" and "));
+        let what = format!("applying {}", dirs.join(" and "));
         let mut step = Step::begin(lab, &name, &what)?;
         series::keep_in_step(lab, &mut step, pristine, &tree, &patches)?;
         stamp::record(lab, &name, &print)?;
@@ -240,14 +254,43 @@ fn configure(lab: &Lab, kernel: &Kernel, step: &mut Step, wanted: &str) -> Resul
     } else {
         files::remove(&fragment)?;
         step.run(make_command(lab, kernel)?.arg("tinyconfig"))?;
-        // What comes later in a .config wins.
-        let mut text = fs::read_to_string(&config)?;
-        text += &as_config(wanted);
-        fs::write(&config, text)?;
-        step.run(make_command(lab, kernel)?.arg("olddefconfig"))?;
+        set(lab, kernel, step, &files::text(&config)?, wanted)?;
         fs::write(&fragment, wanted)?;
     }
-    let lost = lost(wanted, &fs::read_to_string(&config)?);
+    nothing_lost(lab, kernel, step, wanted)
+}
+
+/// The configuration of a distribution, or the lab's own patched kernel's, and
+/// lab/config/kernel/packaged.config on top; fails when an option that we want did not survive.
+pub fn configure_packaged(
+    lab: &Lab,
+    kernel: &Kernel,
+    step: &mut Step,
+    distribution: Option<&str>,
+) -> Result<()> {
+    let ours = files::text(&lab.at(CONFIG).join("packaged.config"))?;
+    let (base, wanted) = match distribution {
+        Some(text) => (text.to_owned(), ours),
+        None => {
+            step.run(make_command(lab, kernel)?.arg("tinyconfig"))?;
+            let tiny = files::text(&kernel.objects.join(".config"))?;
+            (tiny, Kind::Patched.wanted(lab)? + &ours)
+        }
+    };
+    set(lab, kernel, step, &base, &wanted)?;
+    nothing_lost(lab, kernel, step, &wanted)
+}
+
+/// Makes a whole configuration of one and what is `wanted` beyond it.
+fn set(lab: &Lab, kernel: &Kernel, step: &mut Step, base: &str, wanted: &str) -> Result<()> {
+    // What comes later in a .config wins.
+    let text = format!("{base}\n{}", as_config(wanted));
+    fs::write(kernel.objects.join(".config"), text)?;
+    step.run(make_command(lab, kernel)?.arg("olddefconfig"))
+}
+
+fn nothing_lost(lab: &Lab, kernel: &Kernel, step: &mut Step, wanted: &str) -> Result<()> {
+    let lost = lost(wanted, &files::text(&kernel.objects.join(".config"))?);
     if lost.is_empty() {
         return Ok(());
     }
@@ -287,7 +330,11 @@ fn lost(fragment: &str, config: &str) -> Vec<String> {
         config.lines().filter_map(|l| l.split_once('=')).collect();
     wanted
         .into_iter()
-        .filter(|(name, value)| have.get(name).copied().unwrap_or("n") != *value)
+        .filter(|(name, value)| match have.get(name) {
+            Some(have) => have != value,
+            // An option that does not come up has no value, which is what these say.
+            None => !["n", "\"\""].contains(value),
+        })
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
 }
@@ -301,6 +348,13 @@ mod tests {
         let wanted = "# c\nCONFIG_A=y\nCONFIG_B=m\nCONFIG_C=n\nCONFIG_D=n\nCONFIG_E=8\n";
         let have = "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=y\nCONFIG_E=8\n";
         assert_eq!(lost(wanted, have), ["CONFIG_B=m", "CONFIG_D=n"]);
+    }
+
+    #[test]
+    fn an_empty_string_is_no_value() {
+        let wanted = "CONFIG_A=\"\"\nCONFIG_B=\"\"\nCONFIG_C=\"\"\n";
+        let have = "CONFIG_A=\"\"\nCONFIG_C=\"x.pem\"\n";
+        assert_eq!(lost(wanted, have), ["CONFIG_C=\"\""]);
     }
 
     #[test]

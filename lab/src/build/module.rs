@@ -248,7 +248,7 @@ pub fn make_command_for(lab: &Lab, kdir: &Path, dir: &Path) -> Command {
 }
 
 /// Copies the module's sources to where it is built; what has not changed keeps its time of change.
-fn stage(lab: &Lab, dir: &Path) -> Result<()> {
+pub fn stage(lab: &Lab, dir: &Path) -> Result<()> {
     let files = sources(lab)?;
     if !files.iter().any(|f| f.ends_with("Kbuild")) {
         return Err(

@@ -15,11 +15,20 @@ const FAILED: &str = "lab: error: ";
 
 /// Installs the packages that are missing, and says so; or refuses, when the user wants that.
 pub fn setup(lab: &Lab) -> Result<()> {
+    installed(&mut script_of(lab))
+}
+
+/// The same for a section of the list that is for one purpose only.
+pub fn setup_for(lab: &Lab, section: &str) -> Result<()> {
+    installed(script_of(lab).arg(section))
+}
+
+fn script_of(lab: &Lab) -> Command {
     let mut command = Command::new(lab.at("lab/packages.sh"));
     if !lab.choices.may_install() {
         command.env("SETUP", "no");
     }
-    installed(&mut command)
+    command
 }
 
 /// Runs the script, shows what it says, and makes its message of a failure ours.

@@ -15,8 +15,8 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, hostile, kit, mutants,
-    nightly, run, upstream,
+    bench, bisect, boot, check, costs, deb, edit, explore, figures, fits, guests, hostile, kit,
+    mutants, nightly, run, upstream,
 };
 use crate::tests::{kit as kits, select::Wanted};
 
@@ -68,6 +68,9 @@ enum Command {
     /// Let userspace that means ill throw ioctls at KVM, on the debug kernel and on the patched one,
     /// with and without the module; writes build/report/hostile.json and fails if it does any harm
     Hostile(hostile::Options),
+    /// Make Debian packages of the patched kernel, from a distribution's configuration, and of the
+    /// module, for DKMS: build/deb
+    Deb(deb::Options),
     /// Print what a kit has found on a host of real hardware, beside what the emulator has counted
     Kit(kit::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         "KERNEL_SOURCE",
         "EMULATOR_SOURCE",
         "DOWNLOADS",
+        "CONFIG",
     ] {
         if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
             std::env::remove_var(name);
@@ -172,6 +176,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
         Command::Guests(options) => guests::run(&lab, &options)?,
         Command::Hostile(options) => hostile::run(&lab, &options)?,
+        Command::Deb(options) => {
+            packages::setup(&lab)?;
+            deb::run(&lab, &options)?;
+        }
         Command::Kit(options) => kit::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Explore(options) => explore::run(&lab, &options)?,

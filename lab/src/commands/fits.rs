@@ -15,12 +15,12 @@ use crate::build::source;
 pub fn run(lab: &Lab) -> Result<bool> {
     lab.lock()?;
     let (mut fit, mut all) = (0, 0);
-    for kind in [Kind::Patched, Kind::Minimal] {
-        let patches = kernel::patches(lab, kind)?;
+    for dirs in [&kernel::PACKAGED[..], Kind::Minimal.series()] {
+        let patches = kernel::patches_in(lab, dirs)?;
         let dir = tempfile::tempdir_in(lab.build())?;
         let name = source::kernel_files(lab, &series::touched_by(&patches)?, dir.path())?;
         let makefile = fs::read_to_string(dir.path().join("Makefile"))?;
-        let of = kind.series().join(" and ");
+        let of = dirs.join(" and ");
         println!("{of} on {name}{}", version(&makefile));
         for patch in &patches {
             let applies = series::apply(patch, dir.path())?;
@@ -89,6 +89,7 @@ mod tests {
             "lab/config",
             kernel::FIXES,
             kernel::SERIES,
+            kernel::PACKAGING,
             kernel::MINIMAL,
             "k",
         ] {
@@ -100,6 +101,7 @@ mod tests {
         for (dir, old, new) in [
             (kernel::FIXES, "1", "2"),
             (kernel::SERIES, "2", "3"),
+            (kernel::PACKAGING, "3", "4"),
             (kernel::MINIMAL, "1", "3"),
         ] {
             let patch = format!("--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-{old}\n+{new}\n");
@@ -115,7 +117,7 @@ mod tests {
         // The tree itself is only read.
         assert_eq!(fs::read_to_string(at("k/a.c")).unwrap(), "1\n");
         // Each of them counts.
-        for dir in [kernel::FIXES, kernel::SERIES, kernel::MINIMAL] {
+        for dir in kernel::PACKAGED.into_iter().chain([kernel::MINIMAL]) {
             let patch = at(dir).join("0002-y.patch");
             fs::write(&patch, "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-9\n+8\n").unwrap();
             assert!(!run(&lab).unwrap());

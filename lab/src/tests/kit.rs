@@ -9,18 +9,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::base::{
-    failure::Failure,
-    files,
-    layout::Lab,
-    step::{ask, Step},
-};
+use crate::base::{failure::Failure, files, layout::Lab, step::Step};
 use crate::build::{
     emulator::Emulator,
     kernel::{self, Kernel, Kind},
     kmod, module,
     plan::{self, Product},
     selftests, toolchain,
+    version::version,
 };
 use crate::machine::words::quoted;
 use crate::measure::strategies;
@@ -94,16 +90,6 @@ fn there(command: &str) -> String {
     command
         .replace(module, "$modules/xfd_switch.ko")
         .replace(added, "$modules/")
-}
-
-/// By git's tags; a tree that is none of git's has no version.
-fn version(lab: &Lab) -> String {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(&lab.root);
-    let said = ask(git.args(["describe", "--tags", "--always", "--dirty"]));
-    let said = said.map(|v| v.trim().trim_start_matches('v').to_owned());
-    said.filter(|v| !v.is_empty())
-        .unwrap_or_else(|| "unversioned".into())
 }
 
 /// What was made.

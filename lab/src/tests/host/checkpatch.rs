@@ -38,11 +38,12 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
             )
         }));
     }
-    for (of, kind) in [
-        ("host series", kernel::Kind::Patched),
-        ("minimal", kernel::Kind::Minimal),
+    for (of, dirs) in [
+        ("host series", kernel::Kind::Patched.series()),
+        ("minimal", kernel::Kind::Minimal.series()),
+        ("packages", &[kernel::PACKAGING]),
     ] {
-        for patch in kernel::patches(lab, kind)? {
+        for patch in kernel::patches_in(lab, dirs)? {
             let shown = patch.file_name().unwrap_or_default().to_string_lossy();
             let name = format!("{of}: checkpatch {shown}");
             tests.push(host(name, move |lab| {

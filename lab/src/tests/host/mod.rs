@@ -2,6 +2,7 @@
 //! The gates: tests whose verdict is this machine's. One file for each kind.
 
 mod checkpatch; // C files and patches, in the kernel's style
+mod deb; // the module's Debian package
 mod docs; // Documentation/ as HTML, and the list of mutants in it
 mod explore; // every interleaving of the save path
 pub mod figures; // what README.md and Documentation/ quote of the measurement
@@ -11,6 +12,7 @@ mod kit; // the kit, rehearsed
 mod lab; // the lab itself
 mod links; // what README.md and Documentation/ point to
 mod module; // the module's Rust
+mod observe; // what Documentation/observing.rst shows of tools
 mod shellcheck; // shell scripts
 
 use std::process::Command;
@@ -48,11 +50,13 @@ pub fn tests(lab: &Lab) -> Result<Vec<Host>> {
     tests.extend(module::tests());
     tests.extend(checkpatch::tests(lab)?);
     tests.push(shellcheck::test());
+    tests.push(deb::test());
     tests.extend(docs::tests());
     tests.push(links::test());
     tests.extend(guests::tests(lab)?);
     tests.extend(explore::tests());
     tests.push(kit::test());
+    tests.extend(observe::tests());
     let measurement = Arc::new(goals::Measurement::default());
     tests.extend(goals::tests(&measurement));
     tests.extend(figures::tests(lab, &measurement)?);

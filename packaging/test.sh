@@ -1,0 +1,105 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# make check-deb, inside of a Debian that is there for it alone: installs the packages of build/deb, lets
+# DKMS build the module against the installed headers, looks at what is there, and purges them.
+#
+#	packaging/test.sh
+set -eu
+cd "$(dirname "$0")/../build/deb"
+export DEBIAN_FRONTEND=noninteractive
+
+fail() { # what, file that shows it
+	echo "check-deb: $1" >&2
+	[ -z "${2:-}" ] || tail -n 40 "$2" >&2
+	exit 1
+}
+said() {
+	echo "check-deb: $1: ok"
+}
+timed() { # name, command...
+	began=$(date +%s)
+	name=$1
+	shift
+	"$@"
+	echo "check-deb: $name took $(($(date +%s) - began)) s"
+}
+
+image=$(echo linux-image-*.deb) headers=$(echo linux-headers-*.deb) module=$(echo xfd-switch-dkms_*.deb)
+kernel=$(dpkg-deb -f "$image" Package)
+kernel=${kernel#linux-image-}
+version=$(dpkg-deb -f "$module" Version)
+config=usr/src/linux-headers-$kernel/include/config/auto.conf
+
+# All files but those of dpkg's and apt's own records, of this test, and DKMS's own key.
+there() {
+	find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /root -o -path /tmp -o -path /var/log \
+		-o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path '/var/lib/dkms/mok.*' \) \
+		-prune -o -print | LC_ALL=C sort
+}
+
+# What the module's package needs is not what is tested.
+depends=$(dpkg-deb -f "$module" Depends | tr ',' '\n' | sed 's/(.*//')
+# shellcheck disable=SC2086 # words
+apt-get install -y --no-install-recommends $depends
+there >/tmp/before
+
+timed 'installing' apt-get install -y --no-install-recommends "./$image" "./$headers" "./$module" >/tmp/install.log 2>&1 ||
+	fail 'the packages cannot be installed' /tmp/install.log
+grep took /tmp/install.log
+[ "$(dkms status -m xfd_switch -v "$version" -k "$kernel")" = "xfd_switch/$version, $kernel, $(uname -m): installed" ] ||
+	fail "DKMS has not installed the module for $kernel" /tmp/install.log
+said "DKMS has built it for $kernel"
+
+modinfo -k "$kernel" xfd_switch >/tmp/modinfo || fail 'modinfo finds no xfd_switch'
+cat /tmp/modinfo
+has() { # field, pattern
+	grep -qxE "$1: +$2" /tmp/modinfo || fail "modinfo's $1 is not as it should be" /tmp/modinfo
+}
+has filename "/lib/modules/$kernel/updates/dkms/xfd_switch.ko(.xz|.zst|.gz)?"
+has name xfd_switch
+has license GPL
+has description 'Switch of XFD and XFD_ERR for KVM guests that use AMX'
+has depends '(kvm|.*,kvm|kvm,.*|.*,kvm,.*)'
+has vermagic "$kernel .*"
+strategy=$(modprobe -S "$kernel" -c | sed -n 's/^options xfd_switch strategy=//p')
+has parm "strategy:.*\\b$strategy\\b.*"
+if grep -q '^CONFIG_MODULE_SIG=y' "/$config"; then
+	has signer '.+'
+fi
+said 'modinfo'
+
+modprobe -S "$kernel" --show-depends xfd_switch >/tmp/depends || fail 'modprobe does not know what to load'
+cat /tmp/depends
+tail -n 1 /tmp/depends | grep -q "^insmod .*/xfd_switch.ko[^ ]* strategy=$strategy" || fail 'modprobe does not give it the strategy' /tmp/depends
+grep -q '^insmod .*/kvm-intel.ko' /tmp/depends || fail 'modprobe does not load kvm-intel before it' /tmp/depends
+said "modprobe gives it strategy=$strategy, after kvm-intel"
+grep -qx xfd_switch /etc/modules-load.d/xfd_switch.conf || fail 'it is not loaded at boot'
+said 'loaded at boot'
+
+# Two kernels that are none of ours: DKMS has to leave the first alone, and to say why of the second.
+other() { # name, sed's change of the configuration, symbols
+	mkdir -p "/lib/modules/$1/build/include/config"
+	sed "$2" "/$config" >"/lib/modules/$1/build/include/config/auto.conf"
+	printf '%s' "$3" >"/lib/modules/$1/build/Module.symvers"
+}
+build() { # name
+	status=0
+	dkms build -m xfd_switch -v "$version" -k "$1" >/tmp/other.log 2>&1 || status=$?
+	cat "/var/lib/dkms/xfd_switch/$version/build/make.log" >>/tmp/other.log 2>/dev/null || true
+	rm -rf "/lib/modules/$1"
+}
+other 0-stock '' ''
+build 0-stock
+[ $status -eq 77 ] || fail "DKMS does not leave a kernel without the series alone, but ends with $status" /tmp/other.log
+said 'a kernel without the series is left alone'
+other 0-rustc 's/^CONFIG_RUSTC_VERSION_TEXT=.*/CONFIG_RUSTC_VERSION_TEXT="rustc 1.0"/' 'kvm_register_xfd_ops'
+build 0-rustc
+grep -q 'xfd_switch: the kernel was built with "rustc 1.0"' /tmp/other.log || fail 'another rustc goes unnoticed' /tmp/other.log
+said 'another rustc is noticed'
+
+timed 'purging' apt-get purge -y xfd-switch-dkms "linux-headers-$kernel" "linux-image-$kernel" >/tmp/purge.log 2>&1 ||
+	fail 'the packages cannot be purged' /tmp/purge.log
+grep took /tmp/purge.log
+there >/tmp/after
+diff /tmp/before /tmp/after >/tmp/left || fail 'something is left, or missing' /tmp/left
+said 'nothing is left'
