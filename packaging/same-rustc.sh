@@ -5,7 +5,8 @@
 #
 #	same-rustc.sh HEADERS
 set -eu
-theirs=$(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT="\(.*\)"$/\1/p' "$1/include/config/auto.conf")
+# Kbuild has strings there without quotes.
+theirs=$(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT=//p' "$1/include/config/auto.conf")
 ours=$(rustc --version 2>/dev/null) || ours='none'
 [ "$ours" = "$theirs" ] || {
 	echo "xfd_switch: the kernel was built with \"$theirs\", and the rustc here is \"$ours\"" >&2

@@ -92,7 +92,7 @@ other 0-stock '' ''
 build 0-stock
 [ $status -eq 77 ] || fail "DKMS does not leave a kernel without the series alone, but ends with $status" /tmp/other.log
 said 'a kernel without the series is left alone'
-other 0-rustc 's/^CONFIG_RUSTC_VERSION_TEXT=.*/CONFIG_RUSTC_VERSION_TEXT="rustc 1.0"/' 'kvm_register_xfd_ops'
+other 0-rustc 's/^CONFIG_RUSTC_VERSION_TEXT=.*/CONFIG_RUSTC_VERSION_TEXT=rustc 1.0/' 'kvm_register_xfd_ops'
 build 0-rustc
 grep -q 'xfd_switch: the kernel was built with "rustc 1.0"' /tmp/other.log || fail 'another rustc goes unnoticed' /tmp/other.log
 said 'another rustc is noticed'

@@ -463,9 +463,10 @@ static int cut(char *words, const char *sub)
 }
 
 /*
- * A vCPU is preempted after an exit for an interrupt: takes those out, with the accesses that
- * they cost, and the plain ones.  Returns whether there was one.  An access in the middle of the switch counts as the other
- * task's.  Where the interrupt came while the kernel was on its way, the switch stays.
+ * A vCPU is preempted after an exit for an interrupt: takes those out, with the
+ * accesses that they cost, and the plain ones.  Returns whether there was one.  An
+ * access in the middle of the switch counts as the other task's.  Where the interrupt
+ * came while the kernel was on its way, the switch stays.
  */
 static bool cut_preemptions(char *words, bool minimal)
 {
@@ -477,8 +478,8 @@ static bool cut_preemptions(char *words, bool minimal)
 }
 
 /*
- * Takes out the switches before and after it, which are the neighbour's.  Returns whether what
- * is left has a switch in it, or an interrupt that nobody waited for.
+ * Takes out the switches before and after it, which are the neighbour's.  Returns
+ * whether what is left has a switch in it, or an interrupt that nobody waited for.
  */
 static bool is_disturbed(char *words)
 {
