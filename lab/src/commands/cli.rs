@@ -15,8 +15,8 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bench, bisect, boot, check, costs, edit, explore, figures, fits, guests, kit, mutants, nightly,
-    run, upstream,
+    bench, bisect, boot, check, costs, edit, explore, figures, fits, fuzz, guests, kit, mutants,
+    nightly, run, upstream,
 };
 use crate::tests::{kit as kits, select::Wanted};
 
@@ -65,6 +65,9 @@ enum Command {
     /// Let Linux guests in QEMU go through selftests/guest/list.toml on each host; prints what it
     /// costs, writes build/report/guests.json and fails if anything is wrong
     Guests(guests::Options),
+    /// Let random guest programs run undisturbed and disturbed on each host; writes
+    /// build/report/fuzz.json and fails if a guest can see a difference
+    Fuzz(fuzz::Options),
     /// Print what a kit has found on a host of real hardware, beside what the emulator has counted
     Kit(kit::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
@@ -74,7 +77,7 @@ enum Command {
     Explore(explore::Options),
     /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
-    /// Do all that takes long: check --debug, check --rt, guests, mutants, explore (for 2 hours), bisect
+    /// Do all that takes long: check --debug, check --rt, guests, mutants, explore (for 2 hours), fuzz (for 1), bisect
     /// and upstream; prints a table and writes build/report/nightly.json
     Nightly,
     /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
@@ -168,6 +171,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Check(options) => return status(check::run(&lab, &options)),
         Command::Upstream(options) => return status(upstream::run(&lab, &options)),
         Command::Guests(options) => guests::run(&lab, &options)?,
+        Command::Fuzz(options) => return status(fuzz::run(&lab, &options)),
         Command::Kit(options) => kit::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Explore(options) => explore::run(&lab, &options)?,

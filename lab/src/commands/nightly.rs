@@ -14,12 +14,13 @@ use serde::Serialize;
 use crate::base::{files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
-const PARTS: [(&str, &[&str]); 7] = [
+const PARTS: [(&str, &[&str]); 8] = [
     ("check-debug", &["check", "--debug"]),
     ("check-rt", &["check", "--rt"]),
     ("guests", &["guests"]),
     ("mutants", &["mutants"]),
     ("explore", &["explore", "--minutes", "120"]),
+    ("fuzz", &["fuzz", "--seeds", "10000", "--minutes", "60"]),
     ("bisect", &["bisect"]),
     ("upstream", &["upstream"]),
 ];
