@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run bench figures check check-debug check-rt check-fresh check-deb guests hostile probe kit deb upstream mutants explore bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh check-deb guests hostile probe kit deb upstream mutants explore fuzz bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -29,6 +29,7 @@ help:		## This text
 	@echo "  EMULATOR_SOURCE=FILE  an archive to use instead of fetching Bochs"
 	@echo "  RELEASE=trixie     make check-fresh: the release; KEEP=yes keeps its chroot,"
 	@echo "                     PART=lab|module|run|check makes only this there"
+	@echo "  SEEDS=N, MINUTES=N make fuzz: programs on each host [500], and when to begin no more"
 	@echo "  DOWNLOADS=DIR      where downloads are kept [~/.cache/xfd_switch/downloads]"
 	@echo
 	@echo "More: $(LAB) --help"
@@ -88,10 +89,13 @@ mutants: lab	## Break each synchronisation point of the host series; a test must
 explore: lab	## Explore every interleaving of the shipped save path
 	@$(LAB) explore
 
+fuzz: lab	## Let random guest programs run undisturbed and disturbed; nothing may differ
+	@$(LAB) fuzz $(if $(SEEDS),--seeds=$(SEEDS)) $(if $(MINUTES),--minutes=$(MINUTES))
+
 bisect: lab	## Build and boot the kernel after each patch for it
 	@$(LAB) bisect
 
-nightly: lab	## check-debug, check-rt, guests, hostile, mutants, explore, bisect and upstream, whatever of it is not done yet
+nightly: lab	## check-debug, check-rt, guests, hostile, mutants, explore, fuzz, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
 
 fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the patches

@@ -15,8 +15,8 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain};
 use crate::commands::{
-    bench, bisect, boot, check, costs, deb, edit, explore, figures, fits, guests, hostile, kit,
-    mutants, nightly, run, upstream,
+    bench, bisect, boot, check, costs, deb, edit, explore, figures, fits, fuzz, guests, hostile,
+    kit, mutants, nightly, run, upstream,
 };
 use crate::tests::{kit as kits, select::Wanted};
 
@@ -71,6 +71,9 @@ enum Command {
     /// Make Debian packages of the patched kernel, from a distribution's configuration, and of the
     /// module, for DKMS: build/deb
     Deb(deb::Options),
+    /// Let random guest programs run undisturbed and disturbed on each host; writes
+    /// build/report/fuzz.json and fails if a guest can see a difference
+    Fuzz(fuzz::Options),
     /// Print what a kit has found on a host of real hardware, beside what the emulator has counted
     Kit(kit::Options),
     /// Break the synchronisation points one by one (selftests/mutants); each must make its test fail
@@ -81,7 +84,7 @@ enum Command {
     /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
     /// Do all that takes long: check --debug, check --rt, guests, hostile, mutants, explore (for 2 hours),
-    /// bisect and upstream; prints a table and writes build/report/nightly.json
+    /// fuzz (for 1), bisect and upstream; prints a table and writes build/report/nightly.json
     Nightly,
     /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
     /// takes it; nothing is built
@@ -180,6 +183,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             packages::setup(&lab)?;
             deb::run(&lab, &options)?;
         }
+        Command::Fuzz(options) => return status(fuzz::run(&lab, &options)),
         Command::Kit(options) => kit::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Explore(options) => explore::run(&lab, &options)?,

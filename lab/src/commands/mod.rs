@@ -12,6 +12,7 @@ pub mod edit; // `lab kernel`: the loop of a developer of the host series
 pub mod explore; // `lab explore`: every interleaving of the shipped save path
 pub mod figures; // `lab figures`: the last measurement, written into the documents
 pub mod fits; // `lab fits`: does a kernel source take the host series?
+pub mod fuzz; // `lab fuzz`: random guest programs, which disturbances must not change
 pub mod guests; // `lab guests`: Linux guests in QEMU, what they go through and what it costs
 pub mod hostile; // `lab hostile`: userspace that means ill
 pub mod kit; // `lab kit`: what a kit has found on a host

@@ -28,6 +28,7 @@ use crate::build::{
 };
 use crate::machine::{End, Outcome};
 use crate::tests::{
+    fuzz,
     guests::{self, scenario::Scenario},
     kept::{Kept, Record},
     ktap::Ktap,
@@ -64,10 +65,15 @@ struct Header {
     tree: Tree,
     /// A scenario of selftests/guest/list.toml that must notice as well, in either way.
     guest: Option<String>,
+    /// A strategy, or "unloaded", on which random guest programs must notice, in either way.
+    fuzz: Option<String>,
 }
 
 /// How a header's test is called that is a scenario.
 const GUEST: &str = "guest: ";
+
+/// How a header's test is called that is random guest programs.
+const FUZZ: &str = "fuzz";
 
 #[derive(Clone)]
 struct Mutant {
@@ -117,19 +123,31 @@ impl Mutant {
         })
     }
 
-    /// The mutant, and if a Linux guest must notice it as well, that as another.
-    fn with_guest(self) -> Vec<Mutant> {
-        let Some(scenario) = &self.header.guest else {
-            return vec![self];
-        };
-        let mut guest = self.clone();
-        guest.name += "-guest";
-        guest.header.test = format!("{GUEST}{scenario}");
-        vec![self, guest]
+    /// The mutant, and if a Linux guest or random programs must notice it as well, that as others.
+    fn with_others(self) -> Vec<Mutant> {
+        let mut all = vec![self.clone()];
+        if let Some(scenario) = &self.header.guest {
+            let mut guest = self.clone();
+            guest.name += "-guest";
+            guest.header.test = format!("{GUEST}{scenario}");
+            all.push(guest);
+        }
+        if let Some(host) = &self.header.fuzz {
+            let mut fuzz = self.clone();
+            fuzz.name += "-fuzz";
+            fuzz.header.test = FUZZ.to_owned();
+            fuzz.header.kernel = host.clone();
+            all.push(fuzz);
+        }
+        all
     }
 
     fn is_guest(&self) -> bool {
         self.header.test.starts_with(GUEST)
+    }
+
+    fn is_fuzz(&self) -> bool {
+        self.header.test == FUZZ
     }
 
     /// The run of its test, which passes without the mutant.
@@ -149,6 +167,10 @@ impl Mutant {
             };
             let (kind, cpus) = (kernel::Kind::Patched, scenario.cpus);
             return Ok(Test::of(&scenario.entry(), on, kind, cpus));
+        }
+        if self.is_fuzz() {
+            let entry = fuzz::entry(on, 1, fuzz::SEEDS_FOR_MUTANTS);
+            return Ok(Test::of(&entry, on, kernel::Kind::Patched, fuzz::CPUS));
         }
         let named = || list.test.iter().filter(|e| e.name == *test);
         let entry = named().find(|e| {
@@ -305,7 +327,7 @@ pub fn run(lab: &Lab, wanted: &select::Wanted) -> Result<bool> {
         .iter()
         .map(|p| Mutant::read(p))
         .collect::<Result<Vec<_>>>()?;
-    let mutants: Vec<Mutant> = mutants.into_iter().flat_map(Mutant::with_guest).collect();
+    let mutants: Vec<Mutant> = mutants.into_iter().flat_map(Mutant::with_others).collect();
     let names: BTreeSet<String> = mutants.iter().map(|m| m.name.clone()).collect();
     let mutants = select::named(mutants, &wanted.only, |m| &m.name)?;
     let (list, scenarios) = (List::read(lab)?, Scenario::list(lab)?);
@@ -442,8 +464,17 @@ fn boot(mutant: &Mutant, session: &Session) -> Result<(Found, String)> {
     let judged = |expect| judge(expect, &test, &outcome.end, &outcome.splats);
     let (found, how) = match judged(mutant.header.expect) {
         // A guest that suffers may take the host with it.
-        (Found::Survived, _) if mutant.is_guest() => judged(Expect::Crash),
+        (Found::Survived, _) if mutant.is_guest() || mutant.is_fuzz() => {
+            match judged(Expect::Fail) {
+                (Found::Killed, how) => (Found::Killed, how),
+                _ => judged(Expect::Crash),
+            }
+        }
         judged => judged,
+    };
+    let how = match fuzz::noticed_after(&test.output) {
+        Some(after) if mutant.is_fuzz() && found == Found::Killed => format!("{how}, {after}"),
+        _ => how,
     };
     Ok(match (found, outcome.failure()) {
         (Found::Invalid, Some(failure)) => (found, format!("{how}: {failure}")),
@@ -620,12 +651,13 @@ mod tests {
         let scenarios = Scenario::list(&lab).unwrap();
         let patches = series::patches(&lab.at(MUTANTS)).unwrap();
         let read = patches.iter().map(|p| Mutant::read(p).unwrap());
-        let mutants: Vec<Mutant> = read.flat_map(Mutant::with_guest).collect();
+        let mutants: Vec<Mutant> = read.flat_map(Mutant::with_others).collect();
         for mutant in &mutants {
             assert!(!mutant.what.is_empty());
             assert!(mutant.run(&list, &scenarios).is_ok());
         }
         assert!(mutants.iter().any(Mutant::is_guest));
+        assert!(mutants.iter().any(Mutant::is_fuzz));
     }
 
     #[test]
@@ -634,14 +666,26 @@ mod tests {
         let lab = Lab::at_root(&root, Default::default()).unwrap();
         let (list, scenarios) = (List { test: Vec::new() }, Scenario::list(&lab).unwrap());
         let header = "Test: switch\nKernel: lazy\nCpus: 2\nExpect: fail\nGuest: one-vcpu\n";
-        let both = parse(header, DIFF).unwrap().with_guest();
+        let both = parse(header, DIFF).unwrap().with_others();
         let names: Vec<_> = both.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(names, ["save-path", "save-path-guest"]);
         let (group, test) = both[1].run(&list, &scenarios).unwrap();
         assert_eq!((test.entry.name.as_str(), group.cpus), ("one-vcpu", 1));
         let unknown = header.replace("one-vcpu", "none");
-        let unknown = parse(&unknown, DIFF).unwrap().with_guest();
+        let unknown = parse(&unknown, DIFF).unwrap().with_others();
         let error = unknown[1].run(&list, &scenarios).err().unwrap();
         assert!(error.to_string().contains("no scenario is named \"none\""));
+    }
+    #[test]
+    fn random_programs_notice_as_well() {
+        let (list, no) = (List { test: Vec::new() }, &[]);
+        let header = "Test: x\nKernel: unloaded\nCpus: 1\nExpect: fail\nFuzz: eager\n";
+        let both = parse(header, DIFF).unwrap().with_others();
+        let names: Vec<_> = both.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["save-path", "save-path-fuzz"]);
+        assert!(both[1].is_fuzz() && !both[0].is_fuzz());
+        let (group, test) = both[1].run(&list, no).unwrap();
+        assert_eq!((test.on.as_str(), group.cpus), ("eager", fuzz::CPUS));
+        assert!(test.entry.command.ends_with("--seeds=1-500"));
     }
 }

@@ -21,6 +21,7 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("hostile", &["hostile"]),
     ("mutants", &["mutants"]),
     ("explore", &["explore", "--minutes", "120"]),
+    ("fuzz", &["fuzz", "--seeds", "10000", "--minutes", "60"]),
     ("bisect", &["bisect"]),
     ("upstream", &["upstream"]),
 ];

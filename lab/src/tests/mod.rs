@@ -2,8 +2,10 @@
 //! Tests: the list, what each did, the verdict.
 
 pub mod column; // tests that have a machine in common, until each has a result
+pub mod fuzz; // random guest programs, as tests of a machine
 pub mod guests; // Linux guests in QEMU
 pub mod host; // tests that need no machine
+pub mod hosts; // what a guest runs on
 pub mod kept; // results that outlive the lab
 pub mod kit; // what is carried to a host of real hardware
 pub mod ktap; // what a test writes

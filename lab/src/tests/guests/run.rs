@@ -18,8 +18,7 @@ use crate::build::{
     plan::{self, Product},
 };
 use crate::machine::FILES;
-use crate::measure::report::{is_strategy, WITHOUT_MODULE};
-use crate::measure::strategies::strategies;
+use crate::measure::report::is_strategy;
 use crate::tests::{
     column::{Column, FromRun},
     guests::{
@@ -28,6 +27,7 @@ use crate::tests::{
         report::{self, Report, Scenarios},
         scenario::Scenario,
     },
+    hosts::{hosts, kind},
     kept::Kept,
     list::Test,
     results::Row,
@@ -100,7 +100,7 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
     packages::setup(lab)?;
     let list = Scenario::list(lab)?;
     let scenarios = wanted.scenarios(&list)?;
-    let hosts = wanted.hosts(lab)?;
+    let hosts = hosts(lab, &wanted.on)?;
     let made = Made::build(lab, &hosts)?;
     lab.unlock();
 
@@ -186,18 +186,6 @@ impl Wanted {
         };
         Ok(list.iter().filter(is_wanted).collect())
     }
-
-    fn hosts(&self, lab: &Lab) -> Result<Vec<String>> {
-        let mut all: Vec<String> = WITHOUT_MODULE.map(str::to_owned).to_vec();
-        all.extend(strategies(lab)?);
-        if let Some(unknown) = self.on.iter().find(|o| !all.contains(o)) {
-            return Err(Failure::new(format!("there is no host \"{unknown}\""))
-                .next(format!("there are {}", all.join(" ")))
-                .into());
-        }
-        all.retain(|host| self.on.is_empty() || self.on.contains(host));
-        Ok(all)
-    }
 }
 
 /// A column's machine has its number of CPUs in its name.
@@ -223,14 +211,6 @@ struct Made {
     module: Option<PathBuf>,
     guest: PathBuf,
     guest_print: String,
-}
-
-fn kind(host: &str) -> Kind {
-    match host {
-        "stock" => Kind::Stock,
-        "minimal" => Kind::Minimal,
-        _ => Kind::Patched,
-    }
 }
 
 impl Made {
