@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::base::{files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 9] = [
     ("check-debug", &["check", "--debug"]),
     ("check-rt", &["check", "--rt"]),
     ("guests", &["guests"]),
