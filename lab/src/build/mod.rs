@@ -17,3 +17,4 @@ pub mod series; // patch series and the trees they apply to
 pub mod source; // unpacked sources
 pub mod toolchain; // clang, rustc and bindgen for kernels and modules
 pub mod upstream; // the kernel tree's own KVM selftests
+pub mod vmm; // QEMU with our series

@@ -15,7 +15,13 @@ const FAILED: &str = "lab: error: ";
 
 /// Installs the packages that are missing, and says so; or refuses, when the user wants that.
 pub fn setup(lab: &Lab) -> Result<()> {
+    sections(lab, &[])
+}
+
+/// The same for sections of the list that are for one purpose only.
+pub fn sections(lab: &Lab, names: &[&str]) -> Result<()> {
     let mut command = Command::new(lab.at("lab/packages.sh"));
+    command.args(names);
     if !lab.choices.may_install() {
         command.env("SETUP", "no");
     }
