@@ -40,10 +40,10 @@ rm -rf "$guests"
 mkdir -p "$guests"
 trap clean_up EXIT
 
-# guest_start NAME CPUS WORDS [QEMU OPTIONS]: WORDS are the kernel's, and the workload's. It ends paused.
-guest_start() {
-	name=$1 cpus=$2 words=$3
-	shift 3
+# qemu_run NAME [QEMU OPTIONS]: $qemu is the program, Debian's if it is empty.
+qemu_run() {
+	name=$1
+	shift
 	dir=$guests/$name
 	mkdir "$dir"
 	mkfifo "$dir/serial.in" "$dir/qmp.in"
@@ -52,13 +52,11 @@ guest_start() {
 		# A fifo that has a writer neither blocks who opens it, nor ends.
 		exec 8<>"$dir/serial.in" 9<>"$dir/qmp.in"
 		exec "$here/qemu/lib/ld-linux-x86-64.so.2" --library-path "$here/qemu/lib" \
-			"$here/qemu/bin/qemu" -L "$here/qemu/share" \
-			-M microvm,acpi=off,rtc=on,auto-kernel-cmdline=off -accel kvm \
-			-cpu "${guest_cpu:-host}" -smp "$cpus" -m 80 \
+			"${qemu:-$here/qemu/bin/qemu}" -L "$here/qemu/share" \
+			-M microvm,acpi=off,rtc=on,auto-kernel-cmdline=off \
+			-accel "${guest_accel:-kvm}" -cpu "${guest_cpu:-host}" \
 			-nodefaults -no-user-config -display none \
 			-action "reboot=${guest_reboot:-shutdown},shutdown=pause" \
-			-kernel "$here/bzImage" -initrd "$here/${guest_initrd:-initrd}" \
-			-append "console=ttyS0 loglevel=5 reboot=t panic=-1 $words" \
 			-chardev "file,id=serial,path=$dir/serial.out,append=on,input-path=$dir/serial.in" \
 			-serial chardev:serial \
 			-chardev "file,id=qmp,path=$dir/qmp.out,append=on,input-path=$dir/qmp.in" \
@@ -66,7 +64,39 @@ guest_start() {
 	) >"$dir/qemu.out" 2>&1 &
 	echo $! >"$dir/pid"
 	started="$started $!"
-	qmp "$name" qmp_capabilities
+}
+
+# qemu_start NAME [QEMU OPTIONS]: it answers to qmp then.
+qemu_start() {
+	qemu_run "$@"
+	qmp "$1" qmp_capabilities
+}
+
+# qemu_refuses NAME WORDS [QEMU OPTIONS]: it ends, and WORDS are why.
+qemu_refuses() {
+	words=$2
+	name=$1
+	shift 2
+	qemu_run "$name" "$@"
+	tries=0
+	while alive "$name"; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || die "$name: QEMU goes on, and should refuse"
+		sleep 0.1
+	done
+	if wait "$(cat "$guests/$name/pid")"; then
+		die "$name: QEMU ended as if all were well, and should refuse"
+	fi
+	grep -qF -e "$words" "$guests/$name/qemu.out" || die "$name: QEMU does not say \"$words\""
+}
+
+# guest_start NAME CPUS WORDS [QEMU OPTIONS]: WORDS are the kernel's, and the workload's. It ends paused.
+guest_start() {
+	name=$1 cpus=$2 words=$3
+	shift 3
+	qemu_start "$name" -smp "$cpus" -m 80 \
+		-kernel "$here/bzImage" -initrd "$here/${guest_initrd:-initrd}" \
+		-append "console=ttyS0 loglevel=5 reboot=t panic=-1 $words" "$@"
 }
 
 alive() {
@@ -164,19 +194,30 @@ guest_well() {
 
 # guest_migrate FROM TO CPUS WORDS [QEMU OPTIONS]: TO is a new QEMU, and FROM's ends.
 guest_migrate() {
-	from=$1 to=$2 socket=$guests/$2.socket
+	from=$1 to=$2
 	shift
-	guest_start "$@" -incoming "unix:$socket"
-	qmp "$from" migrate "{\"uri\": \"unix:$socket\"}"
-	until qmp "$from" query-migrate && case $answer in *'"status": "completed"'*) ;; *) false ;; esac; do
-		case $answer in
-		*'"status": "failed"'*) die "$from: the migration failed: $answer" ;;
-		esac
-		sleep 0.1
-	done
+	guest_start "$@" -incoming "unix:$guests/$to.socket"
+	guest_move "$from" "$to"
+}
+
+# guest_move FROM TO: the latter is a QEMU that waits for it at TO.socket.
+guest_move() {
+	from=$1 to=$2
+	qmp "$from" migrate "{\"uri\": \"unix:$guests/$to.socket\"}"
+	guest_sent "$from"
 	guest_well "$from"
 	guest_quit "$from"
 	guest_arrived "$to"
+}
+
+# guest_sent NAME: until its migration is completed.
+guest_sent() {
+	until qmp "$1" query-migrate && case $answer in *'"status": "completed"'*) ;; *) false ;; esac; do
+		case $answer in
+		*'"status": "failed"'*) die "$1: the migration failed: $answer" ;;
+		esac
+		sleep 0.1
+	done
 }
 
 # guest_arrived NAME: until its QEMU has loaded what came to it. One that was stopped still is.
@@ -184,6 +225,77 @@ guest_arrived() {
 	while qmp "$1" query-status && case $answer in *'"inmigrate"'*) ;; *) false ;; esac; do
 		sleep 0.1
 	done
+}
+
+# The guest of dormant.c, which keeps tiles in use that its XFD disables, in Debian's QEMU and in that of
+# patches/qemu, "ours".
+ours=/add/vmm/qemu
+dormant='-smp 1 -m 16 -bios /add/vmm/dormant'
+# What scenarios have found, as JSON.
+kept=
+
+# Whether new VMs are such that KVM has KVM_CAP_X86_XFD_XSTATE for.
+xfd_deferred() {
+	[ -d /sys/module/xfd_switch ]
+}
+
+# dormant_vmm VMM: "debian", or what ours is given as xfd-xstate.
+dormant_vmm() {
+	qemu='' guest_accel=kvm
+	if [ "$1" != debian ]; then
+		qemu=$ours guest_accel=kvm,xfd-xstate=$1
+	fi
+}
+
+# dormant_start NAME: until its tiles are dormant.
+dormant_start() {
+	# shellcheck disable=SC2086 # they are words
+	qemu_start "$1" $dormant
+	guest_wait "$1" "guest: dormant"
+}
+
+# dormant_comes NAME URI: a QEMU that such a guest comes to.
+dormant_comes() {
+	# shellcheck disable=SC2086
+	qemu_start "$1" $dormant -incoming "$2"
+}
+
+# dormant_refused NAME WORDS [QEMU OPTIONS]: instead of that, it ends and says WORDS.
+dormant_refused() {
+	# shellcheck disable=SC2086
+	qemu_refuses "$@" $dormant
+}
+
+# dormant_unwanted IMAGE: everyone refuses it who would lose what is in it.
+dormant_unwanted() {
+	dormant_vmm debian
+	dormant_refused unwanted-debian "while loading state for instance 0x0 of device 'cpu'" \
+		-incoming "exec:cat $1"
+	dormant_vmm off
+	dormant_refused unwanted-off "The guest has XSAVE state in use that its XFD disables" \
+		-incoming "exec:cat $1"
+	if ! xfd_deferred; then
+		dormant_vmm auto
+		dormant_refused unwanted-auto "The guest has XSAVE state in use that its XFD disables" \
+			-incoming "exec:cat $1"
+	fi
+}
+
+# dormant_loads WHAT IMAGE
+dormant_loads() {
+	dormant_comes "loads-$1" "exec:cat $2"
+	guest_arrived "loads-$1"
+	qmp "loads-$1" cont
+	dormant_wakes "loads-$1" "$1"
+}
+
+# dormant_wakes NAME WHAT: how many bytes it has kept is what came of WHAT.
+dormant_wakes() {
+	guest_tell "$1"
+	guest_wait "$1" "guest: woken armed=yes kept="
+	bytes=$(tr -d '\r' <"$guests/$1/serial.out" | sed -n 's/^guest: woken .*kept=//p')
+	kept="$kept${kept:+,}\"$2\":$bytes"
+	guest_quit "$1"
 }
 
 # host_start NAME WORDS: the same workload as a process of the host's.
@@ -237,7 +349,7 @@ figures_end() {
 		echo "event $event"
 		tr -d '{},' <"$tracing/events/$event/hist"
 	done >"$guests/hist"
-	cat "$guests"/*/serial.out | awk -v ticks=$kernel_ticks '
+	cat "$guests"/*/serial.out | awk -v ticks=$kernel_ticks -v kept="$kept" '
 		$1 == "event" { event = $2 }
 		/^ *[a-z_]*: .*hitcount:/ {
 			delete key
@@ -267,6 +379,8 @@ figures_end() {
 				printf "%s\"%s\":%d", comma, reason, reasons[reason]
 				comma = ","
 			}
-			print "}}"
+			if (kept)
+				kept = ",\"kept\":{" kept "}"
+			print "}" kept "}"
 		}' "$guests/hist" -
 }

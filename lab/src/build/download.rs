@@ -31,12 +31,16 @@ pub struct Pins {
     #[serde(rename = "trace-cmd")]
     pub trace_cmd: Packages,
     pub perf: Packages,
+    pub vmm: Packages,
 }
 
 /// Debian packages that are wanted as they are in the first of the suites today.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Packages {
-    pub packages: Vec<String>,
+    packages: Vec<String>,
+    /// Those whose source is wanted.
+    #[serde(default)]
+    sources: Vec<String>,
 }
 
 /// A file of a Debian package.
@@ -326,8 +330,14 @@ struct Index {
 }
 
 impl Index {
-    /// Fetches the index, of which apt checks the signature.
-    fn fetched(lab: &Lab, step: &mut Step, suites: &[String], mirror: &str) -> Result<Index> {
+    /// Fetches the index, of which apt checks the signature; that of sources, too, if it is wanted.
+    fn fetched(
+        lab: &Lab,
+        step: &mut Step,
+        suites: &[String],
+        mirror: &str,
+        sources: bool,
+    ) -> Result<Index> {
         let dir = lab.at("build/apt");
         fs::create_dir_all(dir.join("lists/partial"))?;
         fs::create_dir_all(dir.join("cache"))?;
@@ -338,9 +348,15 @@ impl Index {
         } else {
             String::new()
         };
+        let kinds = if sources {
+            &["deb", "deb-src"][..]
+        } else {
+            &["deb"]
+        };
         let list: String = suites
             .iter()
-            .map(|suite| format!("deb {signed}{mirror} {suite} main\n"))
+            .flat_map(|suite| kinds.iter().map(move |kind| (kind, suite)))
+            .map(|(kind, suite)| format!("{kind} {signed}{mirror} {suite} main\n"))
             .collect();
         write_atomic(&dir.join("sources.list"), list.as_bytes())?;
         let index = Index {
@@ -377,7 +393,7 @@ const UNREACHABLE: &str =
 fn newest(lab: &Lab, pin: &Pin, suites: &[String], mirror: &str, variable: &str) -> Result<Pin> {
     let mut step =
         Step::begin(lab, "index", &format!("looking for {}", pin.package))?.next(UNREACHABLE);
-    let index = Index::fetched(lab, &mut step, suites, mirror)?;
+    let index = Index::fetched(lab, &mut step, suites, mirror, false)?;
     let shown = ask(index.apt("apt-cache").args(["show", &pin.package])).unwrap_or_default();
     let newest = stanza(&shown, pin).ok_or_else(|| {
         Failure::new(format!(
@@ -398,7 +414,8 @@ fn newest(lab: &Lab, pin: &Pin, suites: &[String], mirror: &str, variable: &str)
 /// What was fetched of [`Packages`]: each file and the SHA-256 that it had then.
 #[derive(Deserialize, Serialize)]
 struct Fetched {
-    packages: Vec<String>,
+    #[serde(flatten)]
+    wanted: Packages,
     files: BTreeMap<String, String>,
 }
 
@@ -415,13 +432,19 @@ pub fn packages(lab: &Lab, wanted: &Packages, name: &str) -> Result<Vec<Archive>
     let mut step =
         Step::begin(lab, &format!("fetch-{name}"), &format!("fetching {name}"))?.next(UNREACHABLE);
     let suites = Pins::read(lab)?.suites;
-    let index = Index::fetched(lab, &mut step, &suites[..1], &mirror())?;
+    let sources = !wanted.sources.is_empty();
+    let index = Index::fetched(lab, &mut step, &suites[..1], &mirror(), sources)?;
     // It compares each file with the index's checksum.
     let mut download = index.apt("apt-get");
     download.arg("download").args(&wanted.packages);
     step.run(download.current_dir(&dir))?;
+    if sources {
+        let mut download = index.apt("apt-get");
+        download.args(["source", "--download-only", "--only-source"]);
+        step.run(download.args(&wanted.sources).current_dir(&dir))?;
+    }
     let mut now = Fetched {
-        packages: wanted.packages.clone(),
+        wanted: wanted.clone(),
         files: BTreeMap::new(),
     };
     for file in files::below(&dir)? {
@@ -456,7 +479,7 @@ fn fetched(dir: &Path, record: &Path, wanted: &Packages) -> Result<Option<Vec<Ar
             return Ok(None);
         }
     }
-    Ok((fetched.packages == wanted.packages).then_some(archives))
+    Ok((fetched.wanted == *wanted).then_some(archives))
 }
 
 /// The first version in what `apt-cache show` says, which is the newest.

@@ -21,3 +21,4 @@ pub mod toolchain; // clang, rustc and bindgen for kernels and modules
 pub mod unpacked; // programs of Debian's that are not installed
 pub mod upstream; // the kernel tree's own KVM selftests
 pub mod version; // of what is in this checkout
+pub mod vmm; // QEMU with our series

@@ -154,14 +154,7 @@ impl Wanted {
         if !new.join(self.witness).exists() {
             return Err(self.no_archive(&archive.path, &step).into());
         }
-        // What was made from another source is of no use, but for a tree that somebody works in.
-        for beside in fs::read_dir(lab.at(self.dir).with_file_name(""))? {
-            let beside = beside?;
-            let name = beside.file_name();
-            if !name.to_string_lossy().starts_with("tree") && beside.path() != new {
-                remove(&beside.path())?;
-            }
-        }
+        remove_outdated(&lab.at(self.dir).with_file_name(""), &new)?;
         fs::rename(&new, &source.dir)?;
         stamp::record(lab, &stamp_name, &Self::print(&source))?;
         step.done();
@@ -181,6 +174,18 @@ impl Wanted {
             self.variable, self.pin.release
         ))
     }
+}
+
+/// What was made from another source than `new` is of no use, but for a tree that somebody works in.
+pub fn remove_outdated(dir: &Path, new: &Path) -> Result<()> {
+    for beside in fs::read_dir(dir)? {
+        let beside = beside?;
+        let name = beside.file_name();
+        if !name.to_string_lossy().starts_with("tree") && beside.path() != new {
+            remove(&beside.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// build/linux/source
@@ -285,7 +290,7 @@ fn complaints(log: &str) -> impl Iterator<Item = &str> {
 
 /// Unpacks a tar archive, or the one inside a Debian linux-source package, without its top directory;
 /// arguments that follow name what is wanted of it.
-fn tar(archive: &Path, to: &Path) -> Command {
+pub fn tar(archive: &Path, to: &Path) -> Command {
     let script = if archive.extension().is_some_and(|x| x == "deb") {
         "dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './usr/src/*.tar.xz' | xz -dc -T0 \
          | tar -x --strip-components=1 -C \"${@:2}\""

@@ -13,7 +13,7 @@ use crate::base::interrupt::Interrupted;
 use crate::base::layout::Lab;
 use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
-use crate::build::{kernel, module, packages, source, toolchain};
+use crate::build::{kernel, module, packages, source, toolchain, vmm};
 use crate::commands::{
     bench, bisect, boot, check, costs, deb, edit, explore, figures, fits, fuzz, guests, hostile,
     kit, mutants, nightly, run, upstream,
@@ -112,6 +112,8 @@ enum What {
     Selftests,
     /// build/kit: what tests and measures the module on a host of real hardware
     Kit,
+    /// build/vmm/qemu: QEMU with patches/qemu
+    Vmm,
     All,
 }
 
@@ -253,12 +255,16 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::Rustdoc => vec![Product::PatchedKernel],
         What::Selftests => vec![Product::Selftests],
         // Its modules may be for a kernel of the user's own.
-        What::Kit => Vec::new(),
+        What::Kit | What::Vmm => Vec::new(),
     };
     plan::build(lab, parts)?;
     if matches!(what, What::Kit) {
         let kit = kits::make(lab)?;
         eprintln!("lab: {} and its .tar.gz are made", lab.shown(&kit.dir));
+    }
+    if matches!(what, What::Vmm) {
+        let program = vmm::build(lab)?;
+        eprintln!("lab: {} is built", lab.shown(&program));
     }
     if matches!(what, What::Rustdoc) {
         let page = module::rustdoc(lab, &kernel::build(lab, patched)?)?;

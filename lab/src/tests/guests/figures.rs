@@ -20,6 +20,9 @@ pub struct Figures {
     pub kernel_ticks: u64,
     /// Exits by their basic exit reason.
     pub reasons: BTreeMap<u32, u64>,
+    /// Of the tiles that a guest's XFD disables, the bytes that were there afterwards, by what was done.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, u64>,
 }
 
 /// Hundredths of a second, in which /proc has times, in instructions: the emulated machine executes 20

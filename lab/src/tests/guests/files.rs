@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What a machine gets for its guests, below /add/guest: QEMU, the guest's kernel and initramfs, and
-//! the scripts' library.
+//! the scripts' library; and below /add/vmm our own QEMU, and its guest.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::base::layout::Lab;
 use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
 use crate::build::kernel::{self, Kind};
-use crate::build::{qemu, selftests};
+use crate::build::{qemu, selftests, vmm};
 use crate::machine::Tree;
 
 /// The directory, made anew if something in it is another than it was, and its fingerprint.
@@ -55,5 +55,21 @@ pub fn build(lab: &Lab) -> Result<(PathBuf, String)> {
     }
     stamp::record(lab, "guest", &print)?;
     step.done();
+    Ok((output, print))
+}
+
+/// What there is below /add/vmm for scenarios with the QEMU of patches/qemu, made anew each time, and its
+/// fingerprint.
+pub fn vmm(lab: &Lab) -> Result<(PathBuf, String)> {
+    let output = lab.at("build/guests/vmm");
+    let (qemu, guest) = (
+        vmm::build(lab)?,
+        selftests::build(lab)?.join("guest/dormant"),
+    );
+    files::remove(&output)?;
+    fs::create_dir_all(&output)?;
+    fs::copy(&qemu, output.join("qemu"))?;
+    fs::copy(&guest, output.join("dormant"))?;
+    let print = Fingerprint::new("vmm").tree(&output)?.finish();
     Ok((output, print))
 }

@@ -12,8 +12,10 @@ const LAZY: &str = "lazy";
 /// Judges what is there: a scenario that was not wanted is in nobody's way.
 pub fn judge(list: &[Scenario], scenarios: &Scenarios) -> Vec<Goal> {
     let is_compute = |name: &str| list.iter().any(|s| s.name == name && s.compute);
+    let is_compared = |name: &str| !list.iter().any(|s| s.name == name && s.vmm);
     let lazy = |limit: &dyn Fn(&str, u64) -> u64| {
-        let both = scenarios.iter().filter_map(|(name, columns)| {
+        let compared = scenarios.iter().filter(|(name, _)| is_compared(name));
+        let both = compared.filter_map(|(name, columns)| {
             Some((name, figures(columns, STOCK)?, figures(columns, LAZY)?))
         });
         let more =
@@ -48,6 +50,10 @@ pub fn judge(list: &[Scenario], scenarios: &Scenarios) -> Vec<Goal> {
         goal(
             "lazy accesses XFD and XFD_ERR no more often than stock",
             lazy(&|_, stock| stock),
+        ),
+        goal(
+            "dormant tiles are kept where KVM transfers them and QEMU asks for it, and nowhere else",
+            of_each(scenarios, kept),
         ),
     ]
 }
@@ -90,6 +96,22 @@ fn nm_exits(name: &str, column: &Column) -> Option<String> {
     (is_strategy(name) && exits > 0).then(|| format!("{exits} exits"))
 }
 
+/// All bytes of all tiles.
+const TILES: u64 = 8192;
+
+/// A guest that isn't migrated keeps them on each host that defers its XFD.
+fn kept(host: &str, column: &Column) -> Option<String> {
+    let kept = &column.figures.as_ref()?.kept;
+    let wrong = kept.iter().filter(|(what, bytes)| {
+        let kept = is_strategy(host) && ["still", "on"].contains(&what.as_str());
+        **bytes != if kept { TILES } else { 0 }
+    });
+    let wrong: Vec<_> = wrong
+        .map(|(what, n)| format!("{what}: {n} bytes"))
+        .collect();
+    (!wrong.is_empty()).then(|| wrong.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +129,20 @@ mod tests {
         let columns = [("stock", stock), ("lazy", lazy)];
         let columns = columns.map(|(name, n)| (name.to_owned(), column(n)));
         IndexMap::from([("a".to_owned(), IndexMap::from(columns))])
+    }
+
+    fn keeps(column: &mut Column, what: &str, bytes: u64) {
+        let figures = column.figures.as_mut().unwrap();
+        figures.kept.insert(what.into(), bytes);
+    }
+
+    #[test]
+    fn a_host_without_module_keeps_no_dormant_tile() {
+        let mut all = scenarios(100, 10);
+        keeps(&mut all["a"]["stock"], "still", 0);
+        assert!(missed(false, &all).is_empty());
+        keeps(&mut all["a"]["stock"], "still", TILES);
+        assert_eq!(missed(false, &all), ["a: stock: still: 8192 bytes"]);
     }
 
     fn missed(compute: bool, scenarios: &Scenarios) -> Vec<String> {
@@ -140,5 +176,11 @@ mod tests {
         );
         assert_eq!(broken(|c| c.figures.as_mut().unwrap().wrong = 1).len(), 1);
         assert_eq!(broken(|c| c.ok = false).len(), 1);
+        assert_eq!(broken(|c| keeps(c, "on", TILES)).len(), 0);
+        assert_eq!(
+            broken(|c| keeps(c, "on", TILES - 1)),
+            ["a: lazy: on: 8191 bytes"]
+        );
+        assert_eq!(broken(|c| keeps(c, "off", TILES)).len(), 1);
     }
 }

@@ -36,6 +36,9 @@ impl Serialize for Column {
             map.serialize_entry("wrong", &f.wrong)?;
             map.serialize_entry("kernel_instructions", &f.kernel_instructions())?;
             map.serialize_entry("reasons", &f.reasons)?;
+            if !f.kept.is_empty() {
+                map.serialize_entry("kept", &f.kept)?;
+            }
         }
         if !self.said.is_empty() {
             map.serialize_entry("said", &self.said)?;
@@ -51,16 +54,23 @@ pub struct Report {
     pub goals: Vec<Goal>,
 }
 
-type Cell = fn(&Figures) -> String;
+/// Nothing, if it does not say anything of that.
+type Cell = fn(&Figures) -> Option<String>;
 
-const TABLES: [(&str, Cell); 4] = [
-    ("accesses of XFD and XFD_ERR", |f| f.accesses().to_string()),
-    ("exits", |f| f.exits.to_string()),
-    ("exits for a guest's #NM", |f| f.nm_exits.to_string()),
+const TABLES: [(&str, Cell); 5] = [
+    ("accesses of XFD and XFD_ERR", |f| {
+        Some(f.accesses().to_string())
+    }),
+    ("exits", |f| Some(f.exits.to_string())),
+    ("exits for a guest's #NM", |f| Some(f.nm_exits.to_string())),
     (
         "millions of instructions of QEMU's in the host's kernel, sampled",
-        |f| format!("{:.1}", f.kernel_instructions() as f64 / 1e6),
+        |f| Some(format!("{:.1}", f.kernel_instructions() as f64 / 1e6)),
     ),
+    ("bytes of dormant tiles that were kept", |f| {
+        let kept = f.kept.iter().map(|(what, n)| format!("{what}={n}"));
+        (!f.kept.is_empty()).then(|| kept.collect::<Vec<_>>().join(" "))
+    }),
 ];
 
 impl Report {
@@ -77,17 +87,22 @@ impl Report {
                 head.push(name);
             }
         }
-        let rows = self.scenarios.iter().map(|(name, columns)| {
+        let rows = self.scenarios.iter().filter_map(|(name, columns)| {
             let cells = head[1..].iter().map(|head| match columns.get(*head) {
                 Some(Column {
                     ok: true,
                     figures: Some(f),
                     ..
                 }) => cell(f),
-                Some(_) => "FAILED".to_owned(),
-                None => "-".to_owned(),
+                Some(_) => Some("FAILED".to_owned()),
+                None => None,
             });
-            [name.clone()].into_iter().chain(cells).collect()
+            let cells: Vec<Option<String>> = cells.collect();
+            let said = cells.iter().any(Option::is_some);
+            let cells = cells
+                .into_iter()
+                .map(|c| c.unwrap_or_else(|| "-".to_owned()));
+            said.then(|| [name.clone()].into_iter().chain(cells).collect())
         });
         format!("{title}:\n{}", table(&head, rows))
     }
@@ -139,6 +154,17 @@ mod tests {
         assert_eq!(keys, promised);
         assert_eq!(stock["exits"], 7);
         assert_eq!(json["scenarios"]["a"]["lazy"]["ok"], false);
+    }
+
+    #[test]
+    fn only_scenarios_with_dormant_tiles_say_what_was_kept() {
+        let mut report = report();
+        assert!(report.tables().ends_with("a         -      FAILED"));
+        report.scenarios["a"].shift_remove("lazy");
+        assert!(report.tables().ends_with("scenario  stock"));
+        let stock = report.scenarios["a"]["stock"].figures.as_mut().unwrap();
+        stock.kept.insert("on".into(), 7);
+        assert!(report.tables().ends_with("a         on=7"));
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
     let list = Scenario::list(lab)?;
     let scenarios = wanted.scenarios(&list)?;
     let hosts = hosts(lab, &wanted.on)?;
-    let made = Made::build(lab, &hosts)?;
+    let made = Made::build(lab, &hosts, scenarios.iter().any(|s| s.vmm))?;
     lab.unlock();
 
     // `make check` may run beside `make guests`: each has machines and results of its own.
@@ -122,13 +122,14 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
         ended.into_iter().collect()
     };
     let (after, first): (Vec<&Scenario>, Vec<&Scenario>) =
-        scenarios.iter().copied().partition(|s| s.image);
+        scenarios.iter().copied().partition(|s| s.image.is_some());
     let mut columns = made.columns(lab, &hosts, &first, None)?;
     // A result is worth nothing without the file that came with it.
     for column in &columns {
         for (test, _) in &column.tests {
             let scenario = first.iter().find(|s| s.name == test.entry.name);
-            if scenario.is_some_and(|s| s.get.is_some()) && !image(lab, &column.name).exists() {
+            let file = scenario.and_then(|s| s.get.as_ref());
+            if file.is_some_and(|file| !image(lab, &column.name, file).exists()) {
                 kept.forget(&test.id);
             }
         }
@@ -147,7 +148,7 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
     for scenario in &scenarios {
         let mut results = IndexMap::new();
         for host in &hosts {
-            if scenario.image && giver(host, &hosts).is_none() {
+            if scenario.image.is_some() && giver(host, &hosts).is_none() {
                 continue;
             }
             let mut of_host = columns.iter().filter(|c| host_of(&c.name) == host);
@@ -193,8 +194,8 @@ fn host_of(column: &str) -> &str {
     column.split_once('-').map_or(column, |(host, _)| host)
 }
 
-fn image(lab: &Lab, column: &str) -> PathBuf {
-    lab.at(IMAGES).join(host_of(column)).join("image")
+fn image(lab: &Lab, column: &str, file: &str) -> PathBuf {
+    lab.at(IMAGES).join(host_of(column)).join(file)
 }
 
 /// Which host's image another one is given: each is one way between stock and ours.
@@ -211,10 +212,12 @@ struct Made {
     module: Option<PathBuf>,
     guest: PathBuf,
     guest_print: String,
+    /// For scenarios that want it, with its fingerprint.
+    vmm: Option<(PathBuf, String)>,
 }
 
 impl Made {
-    fn build(lab: &Lab, hosts: &[String]) -> Result<Made> {
+    fn build(lab: &Lab, hosts: &[String], vmm: bool) -> Result<Made> {
         let mut products = vec![
             Product::Emulator(Emulator::Patched),
             Product::StockKernel,
@@ -239,6 +242,7 @@ impl Made {
             module,
             guest,
             guest_print,
+            vmm: vmm.then(|| files::vmm(lab)).transpose()?,
         })
     }
 
@@ -266,13 +270,20 @@ impl Made {
             for scenario in scenarios {
                 let (group, test) = Test::of(&scenario.entry(), host, kind, scenario.cpus);
                 let mut print = print_of(&print, &group, std::slice::from_ref(&test));
+                let vmm = self.vmm.as_ref().filter(|_| scenario.vmm);
+                if let Some((_, vmm_print)) = vmm {
+                    print = print.text("vmm", vmm_print);
+                }
                 if let Some(image) = given {
                     print = print.file(image)?;
                 }
                 let print = print.finish();
-                let name = format!("{host}-{}{}", scenario.cpus, given.map_or("", |_| "-given"));
-                match columns.iter_mut().find(|c| c.name == name) {
-                    Some(column) => column.tests.push((test, print)),
+                let mut name = format!("{host}-{}", scenario.cpus);
+                if let Some(file) = &scenario.image {
+                    name += &format!("-{file}");
+                }
+                let at = match columns.iter().position(|c| c.name == name) {
+                    Some(at) => at,
                     None => {
                         let mut parts = parts.clone();
                         parts.added.push(self.guest.clone());
@@ -281,27 +292,38 @@ impl Made {
                             name,
                             group,
                             parts,
-                            tests: vec![(test, print)],
+                            tests: Vec::new(),
                         });
+                        columns.len() - 1
                     }
-                }
+                };
+                columns[at].tests.push((test, print));
+                // The machine of several has what one of them wants.
+                let added = &mut columns[at].parts.added;
+                added.extend(
+                    vmm.map(|(dir, _)| dir.clone())
+                        .filter(|dir| !added.contains(dir)),
+                );
             }
         }
         Ok(columns)
     }
 
-    /// The machines that are given an image.
+    /// The machines that are given an image, each for one scenario.
     fn given(&self, lab: &Lab, hosts: &[String], scenarios: &[&Scenario]) -> Result<Vec<Column>> {
         let mut columns = Vec::new();
         for host in hosts {
             let Some(giver) = giver(host, hosts) else {
                 continue;
             };
-            let image = image(lab, giver);
-            // Its own scenario has failed then, and says why.
-            if image.exists() {
-                let host = std::slice::from_ref(host);
-                columns.extend(self.columns(lab, host, scenarios, Some(&image))?);
+            for scenario in scenarios {
+                let file = scenario.image.as_ref();
+                let image = file.map(|file| image(lab, giver, file));
+                // Its own scenario has failed then, and says why.
+                if let Some(image) = image.filter(|i| i.exists()) {
+                    let (host, one) = (std::slice::from_ref(host), std::slice::from_ref(scenario));
+                    columns.extend(self.columns(lab, host, one, Some(&image))?);
+                }
             }
         }
         Ok(columns)
@@ -316,7 +338,7 @@ fn take_images(lab: &Lab, machines: &str, column: &Column, scenarios: &[&Scenari
     for file in scenarios.iter().filter_map(|s| s.get.as_ref()) {
         let from = sent.join(FILES).join(file);
         if from.exists() {
-            let to = image(lab, &column.name);
+            let to = image(lab, &column.name, file);
             fs::create_dir_all(to.parent().context("an image has a directory")?)?;
             fs::rename(&from, &to).with_context(|| format!("keeping {}", from.display()))?;
         }
@@ -347,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_column_is_a_host_s() {
-        assert_eq!(host_of("lazy-2-given"), "lazy");
+        assert_eq!(host_of("lazy-2-image"), "lazy");
         assert_eq!(host_of("stock-1"), "stock");
     }
 }

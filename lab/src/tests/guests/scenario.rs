@@ -26,8 +26,9 @@ pub struct Scenario {
     #[serde(default)]
     pub check: bool,
     pub get: Option<String>,
+    pub image: Option<String>,
     #[serde(default)]
-    pub image: bool,
+    pub vmm: bool,
 }
 
 fn two() -> u32 {
@@ -78,8 +79,9 @@ mod tests {
         let names: BTreeSet<_> = all.iter().map(|s| &s.name).collect();
         assert_eq!(names.len(), all.len());
         // What another machine is given must be written before.
-        let image = all.iter().position(|s| s.image).unwrap();
-        assert!(all[..image].iter().any(|s| s.get.is_some()));
+        for (at, scenario) in all.iter().enumerate().filter(|(_, s)| s.image.is_some()) {
+            assert!(all[..at].iter().any(|s| s.get == scenario.image));
+        }
         assert!(all.iter().any(|s| s.check) && all.iter().any(|s| s.compute));
         for scenario in &all {
             let command = scenario.entry().command;
