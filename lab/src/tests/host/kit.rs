@@ -12,10 +12,10 @@ use crate::build::{
     kernel::{self, Kind},
     plan::{self, Product},
 };
-use crate::machine::{self, End, Machine, Told, FILES};
+use crate::machine::{self, Machine, FILES};
 use crate::measure::kit::{tables, Kit, Unit};
 use crate::measure::strategies::strategies;
-use crate::tests::host::{host, Host};
+use crate::tests::host::{host, succeeds, Host};
 use crate::tests::kit;
 
 /// It refuses what is no host, leaves nothing loaded if it is interrupted, and does its work.
@@ -81,25 +81,12 @@ fn rehearse(lab: &Lab) -> Result<Kit> {
     };
     let dir = machine::compose(lab, &machine)?;
     lab.unlock();
-    let mut said = Vec::new();
-    let outcome = machine::run(&machine, &dir, &mut |told| {
-        if let Told::Output(bytes) = told {
-            said.extend_from_slice(bytes);
-        }
-    })?;
-    if let Some(failure) = outcome.failure() {
-        return Err(failure.into());
-    }
-    if outcome.end != End::Exit(0) || !outcome.splats.is_empty() {
-        let said = String::from_utf8_lossy(&said);
-        let lines: Vec<String> = said.lines().map(str::to_owned).collect();
-        return Err(Failure::new("the kit's run.sh failed in the machine")
-            .details(lines[lines.len().saturating_sub(20)..].iter().cloned())
-            .details(outcome.splats)
-            .log(&dir.join("output.log"))
-            .next("`lab boot --cpus 2 --add build/kit/*.tar.gz` repeats it by hand")
-            .into());
-    }
+    succeeds(
+        &machine,
+        &dir,
+        "the kit's run.sh",
+        "`lab boot --cpus 2 --add build/kit/*.tar.gz` repeats it by hand",
+    )?;
     Kit::read(&dir.join(FILES).join("xfd_switch.json"))
 }
 

@@ -15,13 +15,16 @@ mod module; // the module's Rust
 mod observe; // what Documentation/observing.rst shows of tools
 mod shellcheck; // shell scripts
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::base::failure::Failure;
 use crate::base::layout::Lab;
 use crate::base::step::Step;
+use crate::machine::{self, End, Machine, Told};
 
 type Work = Box<dyn Fn(&Lab) -> Result<()> + Send + Sync>;
 
@@ -69,4 +72,35 @@ fn program(lab: &Lab, log: &str, what: &str, next: &str, command: &mut Command) 
     step.run(command)?;
     step.done();
     Ok(())
+}
+
+/// How many lines are shown of what a machine's command has said before it failed.
+const LAST_LINES: usize = 20;
+
+/// Runs a machine whose command must succeed, without a complaint of the kernel's; returns what it said.
+fn succeeds(machine: &Machine, dir: &Path, what: &str, next: &str) -> Result<String> {
+    let mut said = Vec::new();
+    let outcome = machine::run(machine, dir, &mut |told| {
+        if let Told::Output(bytes) = told {
+            said.extend_from_slice(bytes);
+        }
+    })?;
+    if let Some(failure) = outcome.failure() {
+        return Err(failure.into());
+    }
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if outcome.end == End::Exit(0) && outcome.splats.is_empty() {
+        return Ok(said);
+    }
+    let lines: Vec<&str> = said.lines().collect();
+    Err(Failure::new(format!("{what} failed in the machine"))
+        .details(
+            lines[lines.len().saturating_sub(LAST_LINES)..]
+                .iter()
+                .copied(),
+        )
+        .details(outcome.splats)
+        .log(&dir.join("output.log"))
+        .next(next)
+        .into())
 }

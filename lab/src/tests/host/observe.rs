@@ -16,9 +16,9 @@ use crate::build::emulator::{self, Emulator};
 use crate::build::kernel::{self, Kind};
 use crate::build::plan::{self, Product};
 use crate::build::{module, observers, selftests};
-use crate::machine::{self, End, Machine, Told};
+use crate::machine::{self, Machine};
 use crate::measure::strategies::strategies;
-use crate::tests::host::{host, Host};
+use crate::tests::host::{host, succeeds, Host};
 
 /// A tool, and what the page has of it: the script NAME.sh, and what that says, NAME.txt.
 #[derive(Clone, Copy)]
@@ -114,26 +114,7 @@ impl Tool {
         };
         let dir = machine::compose(lab, &machine)?;
         lab.unlock();
-        let mut said = Vec::new();
-        let outcome = machine::run(&machine, &dir, &mut |told| {
-            if let Told::Output(bytes) = told {
-                said.extend_from_slice(bytes);
-            }
-        })?;
-        if let Some(failure) = outcome.failure() {
-            return Err(failure.into());
-        }
-        let said = String::from_utf8_lossy(&said).into_owned();
-        if outcome.end == End::Exit(0) && outcome.splats.is_empty() {
-            return Ok(said);
-        }
-        let lines: Vec<&str> = said.lines().collect();
-        Err(Failure::new(format!("{} failed in the machine", self.name))
-            .details(lines[lines.len().saturating_sub(20)..].iter().copied())
-            .details(outcome.splats)
-            .log(&dir.join("output.log"))
-            .next("mend what it names")
-            .into())
+        succeeds(&machine, &dir, self.name, "mend what it names")
     }
 }
 
