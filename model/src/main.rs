@@ -220,13 +220,6 @@ fn shipped(options: &Options) -> Result<bool> {
     Ok(violations == 0)
 }
 
-/// Mutants that change a line which is compiled, and no more than that here.
-const BEYOND: [(&str, &str); 3] = [
-    ("list-refused", "nobody writes a value that KVM refuses"),
-    ("nested-nm", "there is one VMCS for each vCPU"),
-    ("no-cpuid", "all guests have XFD in their CPUID"),
-];
-
 /// Explores the tree with each of the patches: each must be found.
 fn bugs(options: &Options) -> Result<bool> {
     let mut patches = Vec::new();
@@ -242,7 +235,7 @@ fn bugs(options: &Options) -> Result<bool> {
     let mut found = 0;
     for patch in &patches {
         let name = patch.file_stem().context("a patch")?.to_string_lossy();
-        if let Some((_, why)) = BEYOND.iter().find(|(beyond, _)| *beyond == name) {
+        if let Some(why) = field(patch, "Beyond")? {
             println!("{name}: not looked for, as {why}");
             continue;
         }
@@ -279,13 +272,19 @@ fn bugs(options: &Options) -> Result<bool> {
     Ok(found == rows.len())
 }
 
-/// The scope that a patch's header names, or all of them.
-fn scopes_for(options: &Options, patch: &Path) -> Result<Vec<Scope>> {
+/// A field of a patch's header.
+fn field(patch: &Path, name: &str) -> Result<Option<String>> {
     let text = fs::read_to_string(patch)?;
     let header = text.lines().take_while(|l| *l != "---");
-    let scope = header.filter_map(|l| l.strip_prefix("Scope: ")).next();
+    let mut fields = header.filter_map(|l| l.split_once(": "));
+    let found = fields.find(|(field, _)| *field == name);
+    Ok(found.map(|(_, value)| value.to_owned()))
+}
+
+/// The scope that a patch's header names, or all of them.
+fn scopes_for(options: &Options, patch: &Path) -> Result<Vec<Scope>> {
     let mut scopes = options.scopes();
-    if let Some(name) = scope {
+    if let Some(name) = field(patch, "Scope")? {
         scopes.retain(|s| s.name == name);
         if scopes.is_empty() && options.scope.is_none() {
             bail!("{}: there is no scope {name:?}", patch.display());
