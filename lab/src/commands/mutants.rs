@@ -36,7 +36,7 @@ use crate::tests::{
     results::Row,
     select,
     session::{print_of, Parts, Session},
-    verdict::{Seen, Verdict, KILLED, SKIPPED},
+    verdict::{Seen, Verdict, ASSERTION, KILLED, SKIPPED},
 };
 
 const MUTANTS: &str = "selftests/mutants";
@@ -248,6 +248,7 @@ fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> (Found, S
         Some(status) if Ktap::read(&seen.output).failed => {
             Some(format!("not ok, exit status {status}"))
         }
+        Some(ASSERTION) => Some("an assertion failed".to_owned()),
         _ => None,
     };
     let by_kernel = match (end, seen.status) {
@@ -620,6 +621,7 @@ mod tests {
         )));
         assert!(killed(judge(fail, &one(Some(0), "not ok 1 x"), &exit, &[])));
         assert!(killed(judge(fail, &seen(Some(137), &[]), &exit, &[])));
+        assert!(killed(judge(fail, &seen(Some(254), &[]), &exit, &[])));
         assert!(killed(judge(crash, &seen(Some(0), &[]), &exit, &splat)));
         assert!(killed(judge(crash, &seen(Some(1), &[]), &exit, &splat)));
         assert!(killed(judge(crash, &seen(None, &[]), &End::Panic, &splat)));
