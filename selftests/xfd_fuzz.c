@@ -68,8 +68,10 @@ struct log {
 /* In guest memory. */
 struct guest {
 	struct xfd_program program;
-	/* What KVM on its own gets wrong is left out: dormant tiles, for one. */
+	/* Dormant tiles are left out. */
 	u64 clean;
+	/* What the fixes mend is left out. */
+	u64 stock;
 	/* It is to write XFD first. */
 	u64 armed;
 	/* It is L2. */
@@ -288,12 +290,12 @@ static u8 guest_do_rdmsr(u32 msr, u64 *value, bool emulated)
 }
 
 /*
- * AMX instructions don't look at CR0.TS.  If XFD makes one raise #NM while it is set, KVM on
- * its own takes the #NM for one of CR0.TS, and leaves XFD_ERR in the CPU for whoever is next.
+ * AMX instructions don't look at CR0.TS.  If XFD makes one raise #NM while it is set, stock
+ * takes the #NM for one of CR0.TS, and leaves XFD_ERR in the CPU for whoever is next.
  */
 static bool guest_lets_xfd_err_stay(const struct xfd_op *op)
 {
-	return op->kind >= XFD_OP_TILES_LOAD && op->kind <= XFD_OP_TDPBSSD && guest.clean;
+	return op->kind >= XFD_OP_TILES_LOAD && op->kind <= XFD_OP_TDPBSSD && guest.stock;
 }
 
 /* Of all eight: what the first does not raise no other does. */
@@ -990,6 +992,7 @@ static void run(const struct xfd_program *p, const struct log *undisturbed, stru
 		memset(m->guest->program.in_handler, 0, sizeof(p->in_handler));
 	}
 	m->guest->clean = xfd_dormant_may_go();
+	m->guest->stock = xfd_expect == XFD_STOCK;
 	m->guest->armed = !p->fresh;
 	memset(&m->guest->log, 0, sizeof(m->guest->log));
 	ended = run_to_the_end(m);
