@@ -70,7 +70,7 @@ struct guest {
 	struct xfd_program program;
 	/* Dormant tiles are left out. */
 	u64 clean;
-	/* What the fixes mend is left out. */
+	/* Tiles aren't touched with CR0.TS set: one of the fixes mends what comes of it. */
 	u64 stock;
 	/* It is to write XFD first. */
 	u64 armed;

@@ -36,7 +36,7 @@ use crate::tests::{
     results::Row,
     select,
     session::{print_of, Parts, Session},
-    verdict::{Seen, Verdict, ASSERTION, KILLED, SKIPPED},
+    verdict::{Seen, Verdict, KILLED, SKIPPED},
 };
 
 const MUTANTS: &str = "selftests/mutants";
@@ -248,7 +248,7 @@ fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> (Found, S
         Some(status) if Ktap::read(&seen.output).failed => {
             Some(format!("not ok, exit status {status}"))
         }
-        Some(ASSERTION) => Some("an assertion failed".to_owned()),
+        Some(_) => assertion(&seen.output).map(|at| format!("assertion of {at}")),
         _ => None,
     };
     let by_kernel = match (end, seen.status) {
@@ -277,6 +277,15 @@ fn judge(expect: Expect, seen: &Seen, end: &End, splats: &[String]) -> (Found, S
             (Found::Survived, why)
         }
     }
+}
+
+/// Where the assertion of a test failed that is written with the kernel's KVM selftest library alone, and
+/// so prints no KTAP; not one of the library's own, which says that the test could not be done.
+fn assertion(output: &[String]) -> Option<&str> {
+    let head = |line: &String| line.contains("==== Test Assertion Failure ====");
+    let place = output.get(output.iter().position(head)? + 1)?.trim();
+    let (place, _) = place.rsplit_once(": ").unwrap_or((place, ""));
+    place.starts_with("x86/").then_some(place)
 }
 
 /// A mutant in build/report/mutants.json.
@@ -621,7 +630,15 @@ mod tests {
         )));
         assert!(killed(judge(fail, &one(Some(0), "not ok 1 x"), &exit, &[])));
         assert!(killed(judge(fail, &seen(Some(137), &[]), &exit, &[])));
-        assert!(killed(judge(fail, &seen(Some(254), &[]), &exit, &[])));
+        let head = "==== Test Assertion Failure ====";
+        let mut asserted = seen(
+            Some(254),
+            &["", head, "  x86/xfd_x_test.c:72: !other", "  0x4"],
+        );
+        let found = judge(fail, &asserted, &exit, &[]);
+        assert_eq!(found.1, "assertion of x86/xfd_x_test.c:72");
+        assert!(killed(found));
+        asserted.output[2] = "  lib/x86/processor.c:737: Unconditional guest failure".into();
         assert!(killed(judge(crash, &seen(Some(0), &[]), &exit, &splat)));
         assert!(killed(judge(crash, &seen(Some(1), &[]), &exit, &splat)));
         assert!(killed(judge(crash, &seen(None, &[]), &End::Panic, &splat)));
@@ -639,6 +656,8 @@ mod tests {
         assert!(survived(judge(crash, &seen(Some(0), &[]), &exit, &[])));
 
         // The test could not be started, or could not start its parts.
+        assert!(invalid(judge(fail, &asserted, &exit, &[])));
+        assert!(invalid(judge(fail, &seen(Some(254), &[]), &exit, &[])));
         assert!(invalid(judge(fail, &seen(Some(127), &[]), &exit, &[])));
         assert!(invalid(judge(fail, &seen(Some(1), &[]), &exit, &[])));
         let before = Seen::default();

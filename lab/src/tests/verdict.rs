@@ -58,9 +58,6 @@ impl Verdict {
 
 /// kselftest's status of what could not run here.
 pub const SKIPPED: i32 = 4;
-/// The status with which an assertion of the kernel's own KVM selftest library ends a program: those
-/// without the harness say no more.
-pub const ASSERTION: i32 = 254;
 /// The status of what `timeout` has killed.
 pub const KILLED: i32 = 137;
 
