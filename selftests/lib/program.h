@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A random guest program and its disturbances: made of a seed, as text and back.
- * xfd_fuzz.c executes it.
+ * fuzz/op.c executes its operations, and fuzz/disturb.c most of the disturbances.
  *
  * The text is one word for each operation, with commas between them:
  *
