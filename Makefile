@@ -11,7 +11,7 @@ export RELEASE KEEP PART
 # The lab's own makes get their jobs from JOBS.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run bench figures check check-debug check-rt check-fresh check-deb guests hostile probe kit deb upstream mutants explore fuzz bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
+.PHONY: help run bench figures check check-debug check-rt check-fresh check-deb guests hostile probe kit deb upstream mutants explore fuzz coverage bisect nightly fits module rustdoc kernel emulator boot docs clean distclean lab
 .NOTPARALLEL:
 
 help:		## This text
@@ -92,10 +92,13 @@ explore: lab	## Explore every interleaving of the shipped save path
 fuzz: lab	## Let random guest programs run undisturbed and disturbed; nothing may differ
 	@$(LAB) fuzz $(if $(SEEDS),--seeds=$(SEEDS)) $(if $(MINUTES),--minutes=$(MINUTES))
 
+coverage: lab	## Count which lines of the patches the tests run; each other has its reason
+	@$(LAB) coverage
+
 bisect: lab	## Build and boot the kernel after each patch for it
 	@$(LAB) bisect
 
-nightly: lab	## check-debug, check-rt, guests, hostile, mutants, explore, fuzz, bisect and upstream, whatever of it is not done yet
+nightly: lab	## check-debug, check-rt, guests, hostile, mutants, explore, fuzz, coverage, bisect and upstream, whatever of it is not done yet
 	@$(LAB) nightly
 
 fits: lab	## Say whether the kernel in KERNEL_SOURCE=FILE|DIR takes the patches

@@ -52,4 +52,7 @@ mark run
 cd /add || finish 125
 sh /cmd
 status=$?
+if [ -d /sys/kernel/debug/gcov ]; then
+	lab_get_gcov
+fi
 finish $status

@@ -49,6 +49,18 @@ lab_get() {
 	mark "end-file"
 }
 
+# Brings out what a kernel with gcov has counted. The files say that they are empty until they are read.
+lab_get_gcov() {
+	lab_counts=/tmp/gcov
+	mkdir -p $lab_counts
+	( cd /sys/kernel/debug/gcov && find . -name '*.gcda' ) | while read -r lab_file; do
+		mkdir -p "$lab_counts/${lab_file%/*}"
+		cat "/sys/kernel/debug/gcov/$lab_file" >"$lab_counts/$lab_file"
+	done
+	tar -C $lab_counts -cf $lab_counts.tar .
+	lab_get $lab_counts.tar
+}
+
 # Bits of the kernel's taint that it sets when it complains: M, B, D, W and L.
 lab_bad=$((1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The kernels: stock, which nobody has changed; minimal, with the one patch that is the module's
-//! rival; patched, with the fixes, the series and Rust; and two kinds of the patched one: the debug
-//! kernel, with the kernel's own checks and with KVM built in, and the rt kernel, with PREEMPT_RT.
+//! rival; patched, with the fixes, the series and Rust; and three kinds of the patched one: the debug
+//! kernel, with the kernel's own checks and with KVM built in, the rt kernel, with PREEMPT_RT, and the
+//! coverage kernel, which counts how often the lines run that the patches touch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::base::stamp::{self, Fingerprint};
 use crate::base::step::Step;
 pub use crate::build::built::Kernel;
 use crate::build::copy;
+use crate::build::profiled;
 use crate::build::series;
 use crate::build::source::{self, Source};
 use crate::build::toolchain;
@@ -33,6 +35,8 @@ pub enum Kind {
     Debug,
     /// The patched source with kernel/rt.config: PREEMPT_RT.
     Rt,
+    /// The patched source with kernel/coverage.config: gcov, for the files that the patches touch.
+    Coverage,
 }
 
 impl Kind {
@@ -43,6 +47,7 @@ impl Kind {
             Kind::Patched => "patched",
             Kind::Debug => "debug",
             Kind::Rt => "rt",
+            Kind::Coverage => "coverage",
         }
     }
 
@@ -53,6 +58,7 @@ impl Kind {
             Kind::Patched => &["common.config", "patched.config"],
             Kind::Debug => &["common.config", "patched.config", "debug.config"],
             Kind::Rt => &["common.config", "patched.config", "rt.config"],
+            Kind::Coverage => &["common.config", "patched.config", "coverage.config"],
         }
     }
 
@@ -61,7 +67,7 @@ impl Kind {
         match self {
             Kind::Stock => &[],
             Kind::Minimal => &[MINIMAL],
-            Kind::Patched | Kind::Debug | Kind::Rt => &[FIXES, SERIES],
+            Kind::Patched | Kind::Debug | Kind::Rt | Kind::Coverage => &[FIXES, SERIES],
         }
     }
 
@@ -72,7 +78,7 @@ impl Kind {
 
     /// Whether its tests are a command of their own: `lab check` would take too long with them.
     pub fn is_checked_apart(self) -> bool {
-        matches!(self, Kind::Debug | Kind::Rt)
+        matches!(self, Kind::Debug | Kind::Rt | Kind::Coverage)
     }
 
     /// What the fragments say.
@@ -122,7 +128,7 @@ pub fn tree(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     match kind {
         Kind::Stock => Ok(pristine.dir),
         Kind::Minimal => of(kind),
-        Kind::Patched | Kind::Debug | Kind::Rt => of(Kind::Patched),
+        Kind::Patched | Kind::Debug | Kind::Rt | Kind::Coverage => of(Kind::Patched),
     }
 }
 
@@ -201,7 +207,7 @@ fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
     // Those that have no Rust need not wait for bindgen.
     let versions = match kind {
         Kind::Stock | Kind::Minimal => toolchain::c_versions(lab)?,
-        Kind::Patched | Kind::Debug | Kind::Rt => {
+        Kind::Patched | Kind::Debug | Kind::Rt | Kind::Coverage => {
             toolchain::bindgen(lab)?;
             toolchain::versions_with_rust(lab)?
         }
@@ -239,7 +245,11 @@ fn make(lab: &Lab, kernel: &Kernel, log: &str, what: &str, kind: Kind) -> Result
          then run the same command again",
     ));
     configure(lab, kernel, &mut step, &kind.wanted(lab)?)?;
-    step.run(make_command(lab, kernel)?.args(["bzImage", "modules"]))?;
+    let mut command = make_command(lab, kernel)?;
+    if kind == Kind::Coverage {
+        command.args(profiled::variables(&patches(lab, kind)?)?);
+    }
+    step.run(command.args(["bzImage", "modules"]))?;
     step.done();
     Ok(())
 }
@@ -379,12 +389,13 @@ mod tests {
             Kind::Patched,
             Kind::Debug,
             Kind::Rt,
+            Kind::Coverage,
         ];
         for kind in all {
             let rust = kind.has_hooks().then(|| "CONFIG_RUST=y".to_owned());
             assert_eq!(set(kind, "CONFIG_RUST"), rust);
         }
-        for kind in [Kind::Patched, Kind::Rt] {
+        for kind in [Kind::Patched, Kind::Rt, Kind::Coverage] {
             assert_eq!(set(kind, "CONFIG_KVM").unwrap(), "CONFIG_KVM=m");
         }
         assert_eq!(set(Kind::Debug, "CONFIG_KVM").unwrap(), "CONFIG_KVM=y");

@@ -28,6 +28,7 @@ pub enum Product {
     PatchedKernel,
     DebugKernel,
     RtKernel,
+    CoverageKernel,
     MinimalKernel,
     Emulator(Emulator),
     Selftests,
@@ -45,6 +46,7 @@ impl Product {
             kernel::Kind::Patched => Product::PatchedKernel,
             kernel::Kind::Debug => Product::DebugKernel,
             kernel::Kind::Rt => Product::RtKernel,
+            kernel::Kind::Coverage => Product::CoverageKernel,
         }
     }
 }
@@ -62,7 +64,7 @@ impl Plan for Lab {
                 Product::Bindgen,
                 Product::PatchedSource,
             ],
-            Product::DebugKernel | Product::RtKernel => {
+            Product::DebugKernel | Product::RtKernel | Product::CoverageKernel => {
                 vec![Product::Bindgen, Product::PatchedSource]
             }
             Product::Emulator(_) => vec![Product::EmulatorSource],
@@ -84,6 +86,7 @@ impl Plan for Lab {
             Product::PatchedKernel => kernel::build(self, kernel::Kind::Patched).map(drop),
             Product::DebugKernel => kernel::build(self, kernel::Kind::Debug).map(drop),
             Product::RtKernel => kernel::build(self, kernel::Kind::Rt).map(drop),
+            Product::CoverageKernel => kernel::build(self, kernel::Kind::Coverage).map(drop),
             Product::StockKernel => kernel::build(self, kernel::Kind::Stock).map(drop),
             Product::MinimalKernel => kernel::build(self, kernel::Kind::Minimal).map(drop),
             Product::Emulator(kind) => emulator::build(self, kind).map(drop),
@@ -118,6 +121,7 @@ mod tests {
             kernel::Kind::Patched,
             kernel::Kind::Debug,
             kernel::Kind::Rt,
+            kernel::Kind::Coverage,
         ] {
             for part in [
                 Product::Module(kernel, module::Kind::Shipped),

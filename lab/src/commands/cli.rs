@@ -15,8 +15,8 @@ use crate::build::emulator::Emulator;
 use crate::build::plan::{self, Product};
 use crate::build::{kernel, module, packages, source, toolchain, vmm};
 use crate::commands::{
-    bench, bisect, boot, check, costs, deb, edit, explore, figures, fits, fuzz, guests, hostile,
-    kit, mutants, nightly, run, upstream,
+    bench, bisect, boot, check, costs, coverage, deb, edit, explore, figures, fits, fuzz, guests,
+    hostile, kit, mutants, nightly, run, upstream,
 };
 use crate::tests::{kit as kits, select::Wanted};
 
@@ -81,10 +81,13 @@ enum Command {
     /// Explore every interleaving of the shipped code that saves and loads XFD (model/); writes
     /// build/report/explore.json and fails if anything is lost, or a seeded bug is not found
     Explore(explore::Options),
+    /// Count which lines of the patches run in the tests of the patched kernel; writes
+    /// build/report/coverage.json and fails if one has neither run nor a reason (selftests/uncovered.toml)
+    Coverage,
     /// Build and boot the kernel after each patch of patches/fixes, patches/linux and patches/minimal
     Bisect,
     /// Do all that takes long: check --debug, check --rt, guests, hostile, mutants, explore (for 2 hours),
-    /// fuzz (for 1), bisect and upstream; prints a table and writes build/report/nightly.json
+    /// fuzz (for 1), coverage, bisect and upstream; prints a table and writes build/report/nightly.json
     Nightly,
     /// Say of each patch for the kernel whether a kernel source (KERNEL_SOURCE, an archive or a tree)
     /// takes it; nothing is built
@@ -103,6 +106,7 @@ enum What {
     Patched,
     Debug,
     Rt,
+    Coverage,
     Emulator,
     EmulatorUnpatched,
     Module,
@@ -189,6 +193,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Kit(options) => kit::run(&lab, &options)?,
         Command::Mutants(wanted) => return status(mutants::run(&lab, &wanted)),
         Command::Explore(options) => explore::run(&lab, &options)?,
+        Command::Coverage => return status(coverage::run(&lab)),
         Command::Bisect => return status(bisect::run(&lab)),
         Command::Nightly => return status(nightly::run(&lab)),
         Command::Fits => return status(fits::run(&lab)),
@@ -248,6 +253,7 @@ fn build(lab: &Lab, what: What) -> Result<()> {
         What::Patched => vec![Product::PatchedKernel],
         What::Debug => vec![Product::DebugKernel],
         What::Rt => vec![Product::RtKernel],
+        What::Coverage => vec![Product::CoverageKernel],
         What::Emulator => vec![Product::Emulator(Emulator::Patched)],
         What::EmulatorUnpatched => vec![Product::Emulator(Emulator::Unpatched)],
         What::Module => vec![Product::Module(patched, module)],

@@ -7,6 +7,7 @@ pub mod boot; // `lab boot`: one command in one machine
 pub mod check; // `lab check`: every test, as KTAP and check.json
 pub mod cli; // the command line
 pub mod costs; // `lab costs`: what the counts come to in cycles
+pub mod coverage; // `lab coverage`: the lines of the patches that no test runs
 pub mod deb; // `lab deb`: the kernel and the module as Debian packages
 pub mod edit; // `lab kernel`: the loop of a developer of the host series
 pub mod explore; // `lab explore`: every interleaving of the shipped save path

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::base::{files::write_json, layout::Lab, step::Step, table::table};
 
 /// Each part's name, and what the lab is told to do.
-const PARTS: [(&str, &[&str]); 9] = [
+const PARTS: [(&str, &[&str]); 10] = [
     ("check-debug", &["check", "--debug"]),
     ("check-rt", &["check", "--rt"]),
     ("guests", &["guests"]),
@@ -22,6 +22,7 @@ const PARTS: [(&str, &[&str]); 9] = [
     ("mutants", &["mutants"]),
     ("explore", &["explore", "--minutes", "120"]),
     ("fuzz", &["fuzz", "--seeds", "10000", "--minutes", "60"]),
+    ("coverage", &["coverage"]),
     ("bisect", &["bisect"]),
     ("upstream", &["upstream"]),
 ];

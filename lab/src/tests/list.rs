@@ -141,8 +141,8 @@ impl Entry {
             ("stock", true, _) => &[Kind::Stock, Kind::Minimal],
             ("stock", false, _) => &[Kind::Stock],
             ("minimal", ..) => &[Kind::Minimal],
-            (.., true) => &[Kind::Patched, Kind::Debug, Kind::Rt],
-            (.., false) => &[Kind::Patched, Kind::Rt],
+            (.., true) => &[Kind::Patched, Kind::Debug, Kind::Rt, Kind::Coverage],
+            (.., false) => &[Kind::Patched, Kind::Rt, Kind::Coverage],
         }
     }
 
@@ -188,6 +188,8 @@ impl<T> OneOrMore<T> {
 const DEBUG_PATIENCE: u64 = 3;
 /// On the rt kernel: it, too, has checks, and its locks are slower.
 const RT_PATIENCE: u64 = 2;
+/// On the coverage kernel, which counts.
+const COVERAGE_PATIENCE: u64 = 2;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -306,6 +308,7 @@ impl Test {
         let patience = match kernel {
             Kind::Debug => DEBUG_PATIENCE,
             Kind::Rt => RT_PATIENCE,
+            Kind::Coverage => COVERAGE_PATIENCE,
             _ => 1,
         };
         let test = Test {
@@ -413,7 +416,7 @@ pub mod tests {
     fn machines_are_shared_where_they_can_be() {
         let all = machines(&list());
         let names: Vec<String> = all.keys().map(Group::name).collect();
-        assert_eq!(all.len(), 16, "{names:?}");
+        assert_eq!(all.len(), 19, "{names:?}");
         let patched = all
             .iter()
             .find(|(g, _)| g.name() == "patched kernel, 2 CPUs")
@@ -497,7 +500,7 @@ pub mod tests {
             let expected = script(tests).contains("lab_expect_oops\nlab_test ");
             assert_eq!(expected, group.alone.is_some());
         }
-        assert_eq!(all.len(), 6);
+        assert_eq!(all.len(), 8);
     }
 
     #[test]

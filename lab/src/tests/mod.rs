@@ -3,6 +3,7 @@
 
 pub mod column; // tests that have a machine in common, until each has a result
 pub mod fuzz; // random guest programs, as tests of a machine
+pub mod gcov; // what the coverage kernel has counted
 pub mod guests; // Linux guests in QEMU
 pub mod host; // tests that need no machine
 pub mod hosts; // what a guest runs on
