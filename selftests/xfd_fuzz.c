@@ -11,7 +11,7 @@
  *	--program=TEXT		this one instead, as a difference has printed it
  *
  * The first difference ends it.  The program is shrunk as long as it differs, and printed with the
- * command that runs it again.
+ * command that runs it again.  If it differs only after others, the command has these, too.
  *
  * Where dormant tiles may go (lib/expect.h) programs leave them out: they release tiles before XFD
  * disables them.
@@ -37,7 +37,15 @@ static struct xfd_option common[] = {
 	{}
 };
 
-static void print_command(const struct xfd_program *p)
+/* A difference, and the seed and the program that have it. */
+struct found {
+	u64 seed;
+	struct xfd_program program;
+	struct result both[2];
+};
+
+/* But for its last option. */
+static void print_command(void)
 {
 	int i;
 
@@ -49,25 +57,30 @@ static void print_command(const struct xfd_program *p)
 	}
 	if (options[FPU_USER].value)
 		printf(" --fpu-user=%s", options[FPU_USER].value);
+}
+
+static void print_program(const struct xfd_program *p)
+{
+	print_command();
 	printf(" --program=");
 	xfd_program_print(p, stdout);
 	printf("\n");
 }
 
-static void report(const struct xfd_program *found, const struct result found_both[2])
+/* Shrinks it, if it differs by itself. */
+static bool report(const struct found *found)
 {
-	struct xfd_program p = *found;
+	struct xfd_program p = found->program;
 	struct result both[2];
 
+	printf("# seed %lu:\n", found->seed);
 	printf("# a program of %u operations and %u disturbances differs:\n", p.nr_ops,
 	       xfd_program_disturbances(&p));
-	print_difference(&p, found_both);
-	print_command(&p);
+	print_difference(&p, found->both);
+	print_program(&p);
 	fflush(stdout);
-	if (!differs(&p, both)) {
-		printf("# it does not differ by itself: what ran before it has a part in it\n");
-		return;
-	}
+	if (!differs(&p, both))
+		return false;
 	shrink(&p);
 	if (!differs(&p, both))
 		printf("# it differs at times; here it did not:\n");
@@ -76,7 +89,8 @@ static void report(const struct xfd_program *found, const struct result found_bo
 	xfd_program_list(&p, stdout);
 	print_difference(&p, both);
 	printf("# it is run by:\n");
-	print_command(&p);
+	print_program(&p);
+	return true;
 }
 
 /* The seed that is being run disturbed, and how many have been. */
@@ -97,11 +111,12 @@ static void print_counts(u64 differences)
 }
 
 /* All of a batch undisturbed, and then all of it disturbed.  False if one differs. */
-static bool batch(u64 first, u64 last, const struct xfd_program_rules *rules)
+static bool batch(u64 first, u64 last, const struct xfd_program_rules *rules,
+		  struct found *found)
 {
 	static struct xfd_program programs[XFD_PROGRAM_BATCH];
 	static struct result undisturbed[XFD_PROGRAM_BATCH];
-	struct result both[2] = {};
+	struct result disturbed = {};
 	u64 i, nr = last - first + 1;
 
 	printf("# seeds %lu-%lu\n", first, last);
@@ -114,31 +129,72 @@ static bool batch(u64 first, u64 last, const struct xfd_program_rules *rules)
 	for (i = 0; i < nr; i++) {
 		seed = first + i;
 		seeds_done++;
-		run_disturbed(&programs[i], &undisturbed[i].log, &both[1]);
-		if (i + 1 == nr || !result_same(&undisturbed[i], &both[1]))
-			fpu_user_end(programs[0].fpu, &both[1]);
-		both[0] = undisturbed[i];
-		if (!result_same(&both[0], &both[1])) {
-			struct counts of_seeds = counts;
-
-			printf("# seed %lu:\n", seed);
-			report(&programs[i], both);
-			counts = of_seeds;
+		run_disturbed(&programs[i], &undisturbed[i].log, &disturbed);
+		if (i + 1 == nr || !result_same(&undisturbed[i], &disturbed))
+			fpu_user_end(programs[0].fpu, &disturbed);
+		if (!result_same(&undisturbed[i], &disturbed)) {
+			*found = (struct found){
+				.seed = seed,
+				.program = programs[i],
+				.both = { undisturbed[i], disturbed },
+			};
 			return false;
 		}
 	}
 	return true;
 }
 
-static bool run_seeds(u64 first, u64 last, const struct xfd_program_rules *rules)
+/* False after the first that differs. */
+static bool batches(u64 first, u64 last, const struct xfd_program_rules *rules,
+		    struct found *found)
 {
 	bool well = true;
 
 	while (well && first <= last) {
 		u64 end = min_t(u64, last, first | (XFD_PROGRAM_BATCH - 1));
 
-		well = batch(first, end, rules);
+		well = batch(first, end, rules, found);
 		first = end + 1;
+	}
+	return well;
+}
+
+/* How many of the seeds since @first have to run before one that doesn't differ by itself. */
+static void report_seeds(u64 first, const struct found *found,
+			 const struct xfd_program_rules *rules)
+{
+	struct found again;
+	u64 from, back;
+
+	printf("# it does not differ by itself: what ran before it has a part in it\n");
+	for (back = 1;; back *= 2) {
+		from = found->seed - min_t(u64, back, found->seed - first);
+		runs_forget();
+		if (!batches(from, found->seed, rules, &again))
+			break;
+		if (from == first) {
+			printf("# it differs at times; here it did not:\n");
+			break;
+		}
+	}
+	printf("# it is run by:\n");
+	print_command();
+	printf(" --seeds=%lu-%lu\n", from, found->seed);
+}
+
+static bool run_seeds(u64 first, u64 last, const struct xfd_program_rules *rules)
+{
+	static struct found found;
+	bool well = batches(first, last, rules, &found);
+
+	if (!well) {
+		struct counts of_seeds = counts;
+		u64 done = seeds_done;
+
+		if (!report(&found))
+			report_seeds(first, &found, rules);
+		counts = of_seeds;
+		seeds_done = done;
 	}
 	print_counts(!well);
 	return well;
@@ -221,6 +277,6 @@ int main(int argc, char *argv[])
 		well = run_seeds(first, last, &rules);
 	finished = true;
 	ksft_test_result(well, "fuzz\n");
-	runs_end();
+	runs_forget();
 	ksft_finished();
 }

@@ -69,7 +69,7 @@ void runs_begin(void)
 	tasks_start();
 }
 
-void runs_end(void)
+void runs_forget(void)
 {
 	int i;
 

@@ -16,9 +16,11 @@ struct counts {
 
 extern struct counts counts;
 
-/* Before the first, and after the last one. */
+/* Before the first one. */
 void runs_begin(void);
-void runs_end(void);
+
+/* The next one begins with new VMs, as the first one did. */
+void runs_forget(void);
 
 /* Undisturbed where @undisturbed, the log of that, is NULL. */
 void run(const struct xfd_program *p, const struct log *undisturbed, struct result *result);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "counters.h"
+#include "module.h"
 #include "processor.h"
 #include "trace.h"
 
