@@ -2,7 +2,7 @@
 //! What a picture shows: names and points, made of bench.json's figures, and not how it is drawn.
 
 use crate::measure::bench::distribution::Distribution;
-use crate::measure::bench::report::{Report, ANY, KINDS};
+use crate::measure::bench::report::{Report, ANY, KINDS, LINUX};
 
 pub struct Figure {
     /// The picture's file, without its ending.
@@ -91,6 +91,7 @@ fn states(report: &Report) -> Vec<String> {
 fn shown(state: &str) -> String {
     match state {
         ANY => "all states".into(),
+        LINUX => "a Linux guest at work".into(),
         _ => state.replace("no_amx", "no AMX"),
     }
 }
@@ -101,7 +102,9 @@ fn of<'a>(report: &'a Report, column: &str, state: &str, kind: &str) -> Option<&
 }
 
 fn medians(report: &Report, kind: &str, words: &str) -> Option<Figure> {
-    let series = states(report).into_iter().filter_map(|state| {
+    // Linux goes from state to state: its exits are not to be compared with those of one.
+    let one = states(report).into_iter().filter(|state| state != LINUX);
+    let series = one.filter_map(|state| {
         let points = report.columns.keys().map(|column| {
             of(report, column, &state, kind).map(|d| Spread {
                 p1: d.p1(),

@@ -60,6 +60,9 @@ pub type Column = IndexMap<String, State>;
 /// The state of a guest of which nobody says.
 pub const ANY: &str = "any";
 
+/// In the place of a state: a guest that is Linux, at work.
+pub const LINUX: &str = "linux";
+
 /// What was seen in a state. A kind that cannot be there, or that the trace does not tell, is none.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct State {

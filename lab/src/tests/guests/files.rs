@@ -22,12 +22,11 @@ pub fn build(lab: &Lab) -> Result<(PathBuf, String)> {
     let qemu = qemu::build(lab)?;
     let kernel = kernel::build(lab, Kind::Stock)?.image();
     let workload = selftests::build(lab)?.join("guest/workload");
-    let script = lab.at("selftests/guest/qemu.sh");
-    let print = Fingerprint::new("guest")
-        .tree(&qemu)?
-        .file(&kernel)?
-        .file(&workload)?
-        .file(&script)?
+    let scripts = ["qemu.sh", "bench.sh"].map(|name| lab.at("selftests/guest").join(name));
+    let print = Fingerprint::new("guest").tree(&qemu)?.file(&kernel)?;
+    let print = scripts
+        .iter()
+        .try_fold(print.file(&workload)?, |print, script| print.file(script))?
         .finish();
     if stamp::fresh(lab, "guest", &print, &[&output]) {
         return Ok((output, print));
@@ -37,7 +36,9 @@ pub fn build(lab: &Lab) -> Result<(PathBuf, String)> {
     files::remove(&output)?;
     files::copy_below(&qemu, &output.join("qemu"))?;
     fs::copy(&kernel, output.join("bzImage"))?;
-    fs::copy(&script, output.join("qemu.sh"))?;
+    for script in &scripts {
+        fs::copy(script, output.join(script.file_name().unwrap_or_default()))?;
+    }
     let program = output.join("workload");
     step.run(Command::new("strip").arg("-o").arg(&program).arg(&workload))?;
     // The second has the first in it, and the kernel, to start that with kexec.
