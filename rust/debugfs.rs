@@ -88,12 +88,12 @@ pub(crate) struct Dir(*mut bindings::dentry);
 impl Dir {
     /// Creates it. May sleep. If that fails, files in it fail as well.
     pub(crate) fn new(name: &CStr) -> Self {
+        let root = core::ptr::null_mut();
         #[cfg(CONFIG_DEBUG_FS)]
         // SAFETY: A directory without a parent is at the root.
-        let dir =
-            unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), core::ptr::null_mut()) };
+        let dir = unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), root) };
         #[cfg(not(CONFIG_DEBUG_FS))]
-        let dir = core::ptr::null_mut();
+        let dir = root;
 
         Self(dir)
     }

@@ -11,7 +11,7 @@ pub const SSE: u64 = 1 << 1;
 pub const TILES: u64 = 1 << 18;
 
 /// What XCR0 of the host enables: x87, SSE, TILECFG and TILEDATA.
-pub const XCR0: u64 = 3 | 1 << 17 | TILES;
+pub const XCR0: u64 = 3 | (1 << 17) | TILES;
 /// The supervisor components: both of CET's.
 const XSS: u64 = 3 << 11;
 
@@ -175,13 +175,13 @@ pub fn cpuid(leaf: u32, index: u32) -> [u32; 4] {
                 .iter()
                 .find(|c| c.0 == n)
                 .map_or([0; 4], |&(n, size, aligned, offset)| {
-                    let flags = u32::from(XSS >> n & 1 != 0) | u32::from(aligned) << 1;
+                    let flags = u32::from((XSS >> n) & 1 != 0) | (u32::from(aligned) << 1);
                     [size, offset, flags, 0]
                 })
         }
         (0x1d, 0) => [1, 0, 0, 0],
         // One tile of 1 KiB: the contents are one number, and this is quick to copy.
-        (0x1d, 1) => [1024 | 1024 << 16, 64 | 1 << 16, 16, 0],
+        (0x1d, 1) => [1024 | (1024 << 16), 64 | (1 << 16), 16, 0],
         _ => [0; 4],
     }
 }
@@ -190,7 +190,7 @@ pub fn cpuid(leaf: u32, index: u32) -> [u32; 4] {
 fn tiles_at(comp: u64) -> usize {
     let mut at = EXTENDED;
     for (n, size, aligned, _) in COMPONENTS {
-        if comp >> n & 1 == 0 {
+        if (comp >> n) & 1 == 0 {
             continue;
         }
         if aligned {
