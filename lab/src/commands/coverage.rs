@@ -23,7 +23,7 @@ use crate::build::{
 use crate::tests::{
     gcov::{self, Ran},
     kept::Kept,
-    list::{self, List},
+    list::{self, Expect, List, Test},
     results::Row,
     session::{print_of, Parts, Session},
 };
@@ -110,10 +110,11 @@ pub fn run(lab: &Lab) -> Result<bool> {
 }
 
 /// Runs the machines of the patched kernel's tests on the coverage kernel, but those in which it must
-/// crash: from these nothing can be brought out. Returns what has run in them, and what has failed.
+/// panic: from these nothing can be brought out. Returns what has run in them, and what has failed.
 fn run_tests(lab: &Lab) -> Result<(Kernel, Ran, Vec<Row>)> {
     let mut machines = list::machines(&List::read(lab)?);
-    machines.retain(|group, _| group.kernel == Kind::Coverage && group.alone.is_none());
+    let panics = |test: &Test| test.entry.expect == Expect::Crash;
+    machines.retain(|group, tests| group.kernel == Kind::Coverage && !tests.iter().any(panics));
     let kept = Kept::<Counted>::open(lab, "coverage");
     let (mut all, mut failed) = (Ran::new(), Vec::new());
     let mut sessions = Vec::new();
