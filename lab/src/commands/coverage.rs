@@ -47,10 +47,24 @@ struct Reason {
     why: String,
 }
 
-/// A machine in which all tests have passed.
+/// A machine in which all tests have passed: [`Ran`], as JSON can have it.
 #[derive(Clone, Deserialize, Serialize)]
 struct Counted {
-    ran: Ran,
+    ran: BTreeMap<String, Vec<(u32, bool)>>,
+}
+
+impl Counted {
+    fn of(ran: &Ran) -> Counted {
+        let lines = |of: &BTreeMap<u32, bool>| of.iter().map(|(n, ran)| (*n, *ran)).collect();
+        Counted {
+            ran: ran.iter().map(|(f, l)| (f.clone(), lines(l))).collect(),
+        }
+    }
+
+    fn ran(self) -> Ran {
+        let files = self.ran.into_iter();
+        files.map(|(f, l)| (f, l.into_iter().collect())).collect()
+    }
 }
 
 /// build/report/coverage.json
@@ -125,7 +139,7 @@ fn run_tests(lab: &Lab) -> Result<(Kernel, Ran, Vec<Row>)> {
         match kept.get(&name, &print) {
             Some(record) => {
                 eprintln!("lab: {name}: has run as it is");
-                gcov::add(&mut all, &record.result.ran);
+                gcov::add(&mut all, &record.result.ran());
             }
             None => {
                 let dir = format!("coverage-{name}");
@@ -153,7 +167,7 @@ fn run_tests(lab: &Lab) -> Result<(Kernel, Ran, Vec<Row>)> {
         let ran = gcov::counted(&kernel, &outcome.dir)?;
         if rows.is_empty() {
             files::remove(&outcome.dir)?;
-            kept.keep(&name, print, Counted { ran: ran.clone() })?;
+            kept.keep(&name, print, Counted::of(&ran))?;
         }
         Ok((ran, rows))
     };
@@ -277,6 +291,17 @@ mod tests {
         let all = with(vec![reason(&["c();", "}", "}"]), reason(&["a"])]);
         assert_eq!(all.unexplained, 0);
         assert_eq!(all.stale, ["a.c: a"]);
+    }
+
+    #[test]
+    fn a_machine_is_not_run_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Lab::at_root(dir.path(), Default::default()).unwrap();
+        let ran = Ran::from([("a.c".to_owned(), [(3, true), (4, false)].into())]);
+        let kept = Kept::<Counted>::open(&lab, "x");
+        kept.keep("machine", "1", Counted::of(&ran)).unwrap();
+        let again = Kept::<Counted>::open(&lab, "x").get("machine", "1");
+        assert_eq!(again.unwrap().result.ran(), ran);
     }
 
     #[test]
