@@ -100,7 +100,7 @@ fn make(lab: &Lab, pristine: &Source, tree: &Path) -> Result<()> {
     let date = "Thu, 1 Jan 2026 00:00:00 +0000";
     let text = format!("From: lab <lab@localhost>\nDate: {date}\nSubject: {BORDER}\n\n");
     fs::write(&border, text)?;
-    command.args(["am", "-q", "--empty=keep"]);
+    command.args(["am", "-q", "--keep-non-patch", "--empty=keep"]);
     command.args(series::patches(&lab.at(kernel::FIXES))?);
     command.arg(&border);
     command.args(series::patches(&lab.at(kernel::SERIES))?);
@@ -257,11 +257,14 @@ mod tests {
         for new in ["k", "build/linux", kernel::FIXES, kernel::SERIES] {
             fs::create_dir_all(at(new)).unwrap();
         }
-        for (file, dir) in [("a.c", kernel::FIXES), ("b.c", kernel::SERIES)] {
+        for (file, tag, dir) in [
+            ("a.c", "", kernel::FIXES),
+            ("b.c", "[RFC] ", kernel::SERIES),
+        ] {
             fs::write(at("k").join(file), "1\n").unwrap();
             let head = "From: x <x@y>\nDate: Thu, 1 Jan 2026 00:00:00 +0000\n";
             let diff = format!("--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-1\n+2\n");
-            let patch = format!("{head}Subject: [PATCH] Change {file}\n\nWhy.\n---\n{diff}");
+            let patch = format!("{head}Subject: [PATCH] {tag}Change {file}\n\nWhy.\n---\n{diff}");
             fs::write(at(dir).join("0001-x.patch"), patch).unwrap();
             fs::write(at(dir).join("0000-cover-letter.patch"), "mine\n").unwrap();
         }
@@ -295,7 +298,7 @@ mod tests {
                 names.collect::<Vec<_>>().join(" ")
             })
         };
-        let both = ["0001-Change-a.c.patch", "0001-Change-b.c.patch"];
+        let both = ["0001-Change-a.c.patch", "0001-RFC-Change-b.c.patch"];
         assert_eq!(saved(), both);
         let text = fs::read_to_string(at(kernel::FIXES).join(both[0])).unwrap();
         assert!(
@@ -312,7 +315,7 @@ mod tests {
         rebase.args(["-c", "sequence.editor=sed -i -n '1{h;n;G};p'"]);
         let output = rebase.args(["rebase", "-i", "base"]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        let moved = "0001-Change-a.c.patch 0002-Change-b.c.patch";
+        let moved = "0001-Change-a.c.patch 0002-RFC-Change-b.c.patch";
         assert_eq!(saved(), ["", moved]);
     }
 }
