@@ -17,7 +17,8 @@
  *	no_msr_bitmap	all are
  *	first_msr_bitmap the same while L2 is the first to write XFD, upon which L0 no
  *			longer intercepts what L1 does
- *	msr_lists	VM-entry MSR-load, VM-exit MSR-store and MSR-load lists
+ *	msr_lists	VM-entry MSR-load, VM-exit MSR-store and MSR-load lists; the TSC
+ *			is in the second one as well, for which KVM has a list of its own
  *	bad_msr_list	a VM-entry MSR-load list that fails after the first entry
  * and "first_write.by_<whom>.<msr>": the vCPU's first value other than 0 in either
  * MSR, by each of those who can write one; with all events.
@@ -88,7 +89,8 @@ static struct {
 
 static struct {
 	struct vmx_msr_entry entry_load[ARRAY_SIZE(msrs)];
-	struct vmx_msr_entry exit_store[ARRAY_SIZE(msrs)];
+	/* The last one is the TSC. */
+	struct vmx_msr_entry exit_store[ARRAY_SIZE(msrs) + 1];
 	struct vmx_msr_entry exit_load[ARRAY_SIZE(msrs)];
 } lists __aligned(128);
 
@@ -529,7 +531,7 @@ static void use_lists(u64 used)
 	vmwrite(VM_EXIT_MSR_STORE_ADDR, control.lists_gpa + offsetof(typeof(lists), exit_store));
 	vmwrite(VM_EXIT_MSR_LOAD_ADDR, control.lists_gpa + offsetof(typeof(lists), exit_load));
 	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, used & BIT(0) ? n : 0);
-	vmwrite(VM_EXIT_MSR_STORE_COUNT, used & BIT(1) ? n : 0);
+	vmwrite(VM_EXIT_MSR_STORE_COUNT, used & BIT(1) ? n + 1 : 0);
 	vmwrite(VM_EXIT_MSR_LOAD_COUNT, used & BIT(2) ? n : 0);
 }
 
@@ -546,8 +548,9 @@ static void l2_lists(void)
 static void l1_msr_lists(struct vmx_pages *vmx)
 {
 	const struct values unset = { { L1_SAYS, L1_SAYS } };
+	struct vmx_msr_entry *tsc = &lists.exit_store[ARRAY_SIZE(msrs)];
 	struct values own, entry, l2, exit, stored;
-	u64 used, i, k;
+	u64 used, i, k, began;
 
 	start_l1(vmx, l2_lists, true);
 	enter_state(XFD_DORMANT);
@@ -562,13 +565,17 @@ static void l1_msr_lists(struct vmx_pages *vmx)
 			exit = all_values[i ^ 3];
 			fill_list(lists.entry_load, entry);
 			fill_list(lists.exit_store, unset);
+			*tsc = (struct vmx_msr_entry){ .index = MSR_IA32_TSC };
 			fill_list(lists.exit_load, exit);
 			control.read = used & BIT(0) ? entry : own;
 			control.write = l2;
 
 			set_values(own);
 			meet_with_values(own);
+			began = rdtsc();
 			run_l2_to_vmcall();
+			if (used & BIT(1))
+				GUEST_ASSERT(tsc->value > began && tsc->value < rdtsc());
 			stored = used & BIT(1) ? l2 : unset;
 			for (k = 0; k < ARRAY_SIZE(msrs); k++)
 				GUEST_ASSERT_EQ(lists.exit_store[k].value, stored.msr[k]);
