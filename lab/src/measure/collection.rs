@@ -205,6 +205,7 @@ pub mod tests {
             ("unloaded", 1000, 1142, 1020),
             ("xinuse", 0, 1135, 0),
             ("eager", 4000, 1208, 0),
+            ("autoload", 0, 1121, 0),
             ("lazy", 0, 1121, 0),
         ] {
             let mut line = |line: &str| all.line(Some(label), line).unwrap();
@@ -226,9 +227,9 @@ pub mod tests {
     }
 
     fn wanted() -> Vec<String> {
-        ["stock", "minimal", "unloaded", "xinuse", "eager", "lazy"]
-            .map(String::from)
-            .to_vec()
+        #[rustfmt::skip]
+        let all = ["stock", "minimal", "unloaded", "xinuse", "eager", "autoload", "lazy"];
+        all.map(String::from).to_vec()
     }
 
     pub fn report_of(collection: &Collection) -> Report {
@@ -271,21 +272,21 @@ pub mod tests {
     #[test]
     fn a_missing_figure_is_an_error_that_names_it() {
         let mut all = collection();
-        all.line(Some("autoload"), &loss(0)).unwrap();
+        all.line(Some("partial"), &loss(0)).unwrap();
         let none = states(0, 1122).replace("\"times\":1000", "\"times\":0");
         all.line(Some("eager"), &none).unwrap();
         let mut names = wanted();
-        names.push("autoload".into());
+        names.push("partial".into());
         names.push("broken".into());
         let error = all.figures(&names).unwrap_err().to_string();
-        assert!(error.contains("autoload: exit.armed.rdmsr_xfd"));
-        assert!(error.contains("autoload: older.never.times"));
-        assert!(error.contains("autoload: nested.exit_l1.exits"));
-        assert!(error.contains("autoload: vcpus.16.wrmsr_xfd_err"));
-        assert!(error.contains("autoload: bytes_per_vcpu.module"));
+        assert!(error.contains("partial: exit.armed.rdmsr_xfd"));
+        assert!(error.contains("partial: older.never.times"));
+        assert!(error.contains("partial: nested.exit_l1.exits"));
+        assert!(error.contains("partial: vcpus.16.wrmsr_xfd_err"));
+        assert!(error.contains("partial: bytes_per_vcpu.module"));
         assert!(error.contains("eager: exit.live.times is 0"));
         assert!(error.contains("broken: everything"));
-        assert!(!error.contains("autoload: bytes_lost"));
+        assert!(!error.contains("partial: bytes_lost"));
         assert!(!error.contains("stock"));
     }
 
