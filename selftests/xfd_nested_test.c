@@ -17,6 +17,8 @@
  *	no_msr_bitmap	all are
  *	first_msr_bitmap the same while L2 is the first to write XFD, upon which L0 no
  *			longer intercepts what L1 does
+ *	neighbours	L1 intercepts some accesses of MSRs that follow each other, whose bits
+ *			L0 merges at once
  *	msr_lists	VM-entry MSR-load, VM-exit MSR-store and MSR-load lists; the TSC
  *			is in the second one as well, for which KVM has a list of its own
  *	bad_msr_list	a VM-entry MSR-load list that fails after the first entry
@@ -435,19 +437,28 @@ static void check_l2_msrs_all_values(u64 intercepted)
 	}
 }
 
+static void set_bit_if(u8 *bits, u32 nr, bool set)
+{
+	u8 bit = BIT(nr % 8);
+
+	bits[nr / 8] = set ? bits[nr / 8] | bit : bits[nr / 8] & ~bit;
+}
+
+static void intercept(struct vmx_pages *vmx, u32 msr, bool reads, bool writes)
+{
+	/* MSRs 0 to 1FFFH and C0000000H to C0001FFFH: reads, then writes of both. */
+	u8 *bitmap = vmx->msr + (msr >= 0xc0000000 ? 1024 : 0);
+
+	set_bit_if(bitmap, msr & 0x1fff, reads);
+	set_bit_if(bitmap + 2048, msr & 0x1fff, writes);
+}
+
 static void set_msr_bitmap(struct vmx_pages *vmx, u64 intercepted)
 {
-	/* MSRs 0 to 1FFFH: reads from byte 0, writes from byte 2048. */
-	u8 *bitmap = vmx->msr;
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
-		u8 *read = bitmap + msrs[i] / 8, *write = read + 2048;
-		u8 bit = BIT(msrs[i] % 8);
-
-		*read = intercepted & BIT(i) ? *read | bit : *read & ~bit;
-		*write = intercepted & BIT(i + 2) ? *write | bit : *write & ~bit;
-	}
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		intercept(vmx, msrs[i], intercepted & BIT(i), intercepted & BIT(i + 2));
 }
 
 static void l1_msr_bitmap(struct vmx_pages *vmx)
@@ -507,6 +518,55 @@ static void l1_first_msr_bitmap(struct vmx_pages *vmx)
 		for (i = 0; i < ARRAY_SIZE(msrs); i++)
 			GUEST_ASSERT_EQ(control.read.msr[i], L1_SAYS);
 		check_values(control.write);
+	}
+	GUEST_DONE();
+}
+
+/*
+ * neighbours
+ */
+static const u32 bases[] = { MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE };
+
+static void l2_bases(void)
+{
+	int i;
+
+	for (;;) {
+		for (i = 0; i < ARRAY_SIZE(bases); i++)
+			wrmsr(bases[i], rdmsr(bases[i]));
+		vmcall();
+	}
+}
+
+static void run_l2_to_base(u32 exit_reason, u32 msr)
+{
+	run_l2(exit_reason);
+	GUEST_ASSERT_EQ((u32)guest_regs.rcx, msr);
+	skip_l2_instruction();
+}
+
+static void l1_neighbours(struct vmx_pages *vmx)
+{
+	const u64 n = ARRAY_SIZE(bases);
+	u64 intercepted, i;
+
+	start_l1(vmx, l2_bases, true);
+	enter_state(XFD_DORMANT);
+	for (intercepted = 0; intercepted < BIT(2 * n); intercepted++) {
+		for (i = 0; i < n; i++)
+			intercept(vmx, bases[i], intercepted & BIT(i), intercepted & BIT(i + n));
+		for (i = 0; i < n; i++) {
+			if (intercepted & BIT(i)) {
+				run_l2_to_base(EXIT_REASON_MSR_READ, bases[i]);
+				/* Any address will do. */
+				guest_regs.rax = 0;
+				guest_regs.rdx = 0;
+			}
+			if (intercepted & BIT(i + n))
+				run_l2_to_base(EXIT_REASON_MSR_WRITE, bases[i]);
+		}
+		run_l2_to_vmcall();
+		meet_in_state();
 	}
 	GUEST_DONE();
 }
@@ -839,6 +899,11 @@ TEST_F_TIMEOUT(nested, no_msr_bitmap, TIMEOUT)
 TEST_F_TIMEOUT(nested, first_msr_bitmap, TIMEOUT)
 {
 	run(&self->m, l1_first_msr_bitmap);
+}
+
+TEST_F_TIMEOUT(nested, neighbours, TIMEOUT)
+{
+	run(&self->m, l1_neighbours);
 }
 
 TEST_F_TIMEOUT(nested, msr_lists, TIMEOUT)
