@@ -23,4 +23,8 @@
 
 use kernel::ffi;
 
+// The kernel's own parameters keep bindgen from making these, as its `bindings` crate has them.
+type __kernel_size_t = usize;
+type __kernel_ssize_t = isize;
+
 include!("bindings_generated.rs");
