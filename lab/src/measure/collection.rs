@@ -246,6 +246,13 @@ pub mod tests {
         report_of(&collection())
     }
 
+    /// The same with a column less, for tests that spell out rows.
+    pub fn narrow_report() -> Report {
+        let mut report = report();
+        report.strategies.shift_remove("autoload");
+        report
+    }
+
     #[test]
     fn lines_of_many_measurements_merge_into_one_report() {
         let mut report = report();
