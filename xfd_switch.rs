@@ -14,8 +14,9 @@
 //!    [`Choice`](rust::choice::Choice), and that is registered with KVM:
 //!    [`Registration`]. VMs created from now on are *attached*.
 //! 2. Each vCPU of an attached VM gets a [`Vcpu`](rust::vcpu::Vcpu) when it is created.
-//! 3. KVM_RUN registers its [`Notifier`](rust::notifier::Notifier), which saves live MSRs when the
-//!    scheduler takes the thread's CPU away.
+//! 3. KVM_RUN, if there is something to load, registers its
+//!    [`Notifier`](rust::notifier::Notifier), which saves live MSRs when the scheduler takes the
+//!    thread's CPU away.
 //! 4. Its first XFD other than 0 *arms* it, which is a [`trace`](rust::trace) event.
 //! 5. A VM-exit of a guest that has armed XFD asks the strategy, if that has a `vmexit()`. It may
 //!    consult [`in_use()`](rust::xstate::in_use).
@@ -74,7 +75,8 @@ impl kernel::Module for XfdSwitch {
         unsafe { counters::init() };
 
         let choice = param::strategy();
-        let registration = choice.register().inspect_err(|&e| match e {
+        // SAFETY: It is dropped on module exit.
+        let registration = unsafe { choice.register() }.inspect_err(|&e| match e {
             EBUSY => pr_err!("another module switches XFD for KVM: unload that first\n"),
             EOPNOTSUPP => pr_err!(
                 "KVM offers no XFD to guests: load kvm-intel first, or see why it does not\n"

@@ -11,7 +11,7 @@ use super::strategy::{self, Strategy};
 /// A strategy to choose.
 pub(crate) struct Choice {
     name: &'static str,
-    register: fn() -> Result<Registration>,
+    register: unsafe fn() -> Result<Registration>,
 }
 
 macro_rules! choices {
@@ -37,8 +37,13 @@ impl Choice {
     }
 
     /// Registers the strategy with KVM. May sleep; for errors see [`Registration::new`].
-    pub(crate) fn register(&self) -> Result<Registration> {
-        (self.register)()
+    ///
+    /// # Safety
+    ///
+    /// That of [`Registration::new`].
+    pub(crate) unsafe fn register(&self) -> Result<Registration> {
+        // SAFETY: The caller's promise.
+        unsafe { (self.register)() }
     }
 }
 

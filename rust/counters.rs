@@ -26,6 +26,16 @@ const SAVES: [&str; bindings::fpu_guest_xfd_why_FPU_GUEST_XFD_FPREGS as usize] =
     "strategy",
 ];
 
+/// `READ_ONCE()` of a counter, which its vCPU may be about to increment.
+///
+/// # Safety
+///
+/// `counter` must be valid.
+unsafe fn read_once(counter: *const u64) -> u64 {
+    // SAFETY: The caller's promise.
+    unsafe { counter.read_volatile() }
+}
+
 /// The counters of one vCPU, or of several.
 struct Counters {
     vcpus: u64,
@@ -54,23 +64,20 @@ impl Counters {
     ///
     /// `vcpu` must be valid. It may be running.
     unsafe fn add(&mut self, vcpu: *const bindings::kvm_vcpu) {
-        // SAFETY: A valid vCPU has both, and aligned words are read whole.
-        let (exits, counts) = unsafe {
-            (
-                (&raw const (*vcpu).stat.exits).read_volatile(),
-                (&raw const (*vcpu).arch.guest_xfd.counts).read_volatile(),
-            )
-        };
-
         self.vcpus += 1;
-        self.exits += exits;
-        self.loads += counts.loads;
-        for (sum, saves) in self.saves.iter_mut().zip(counts.saves) {
-            *sum += saves;
+        // SAFETY: A valid vCPU has them all.
+        unsafe {
+            let counts = &raw const (*vcpu).arch.guest_xfd.counts;
+
+            self.exits += read_once(&raw const (*vcpu).stat.exits);
+            self.loads += read_once(&raw const (*counts).loads);
+            for (why, saves) in self.saves.iter_mut().enumerate() {
+                *saves += read_once(&raw const (*counts).saves[why]);
+            }
+            self.dormant_saves += read_once(&raw const (*counts).dormant_saves);
+            self.xfd_writes += read_once(&raw const (*counts).xfd_writes);
+            self.xfd_err_writes += read_once(&raw const (*counts).xfd_err_writes);
         }
-        self.dormant_saves += counts.dormant_saves;
-        self.xfd_writes += counts.xfd_writes;
-        self.xfd_err_writes += counts.xfd_err_writes;
     }
 
     /// Writes them, a key and its value a line.
@@ -79,7 +86,7 @@ impl Counters {
 
         seq_print!(to, "vcpus {}\n", self.vcpus);
         seq_print!(to, "exits {}\n", self.exits);
-        // Each save is of another exit: see `struct fpu_guest_xfd_counts`.
+        // Each save is of another exit: it ends what a VM-entry has begun.
         seq_print!(
             to,
             "exits_without_save {}\n",

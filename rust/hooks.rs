@@ -118,14 +118,14 @@ impl<S: Strategy> Hooks<S> {
         unsafe { counters::show_vcpu(vcpu, dir) };
     }
 
-    /// KVM_RUN has loaded the registers of a guest that has armed XFD before.
+    /// KVM_RUN has loaded the guest's registers, and XFD or XFD_ERR is to be loaded, too.
     ///
     /// # Safety
     ///
     /// KVM calls this as `struct kvm_xfd_ops` says.
     unsafe extern "C" fn run_begin(vcpu: *mut bindings::kvm_vcpu) {
-        // SAFETY: KVM calls this for an attached vCPU, and pairs it with `run_end`. `Registration`
-        // keeps the notifiers enabled.
+        // SAFETY: KVM calls this for an attached vCPU, and pairs it with `run_end`, in one KVM_RUN.
+        // `Registration` keeps the notifiers enabled.
         unsafe { Self::borrow(vcpu).run_begin() };
     }
 
@@ -157,8 +157,9 @@ impl<S: Strategy> Hooks<S> {
 
 /// The registration of a strategy with KVM: VMs created while it lives are attached.
 ///
-/// It must not be dropped while there are attached VMs. As each of them holds a reference to the
-/// module, that cannot happen on module exit.
+/// # Invariants
+///
+/// `ops` is registered, and no VM is attached when this is dropped.
 pub(crate) struct Registration {
     ops: &'static bindings::kvm_xfd_ops,
     _notifiers: notifier::Enabled,
@@ -167,15 +168,21 @@ pub(crate) struct Registration {
 impl Registration {
     /// Registers `S`. May sleep.
     ///
+    /// # Safety
+    ///
+    /// It must not be dropped while there are attached VMs. As each of them holds a reference to the
+    /// module, that cannot happen on module exit.
+    ///
     /// # Errors
     ///
     /// `EOPNOTSUPP` if KVM cannot offer XFD to guests, `EBUSY` if another module is registered.
-    pub(crate) fn new<S: Strategy + 'static>() -> Result<Self> {
+    pub(crate) unsafe fn new<S: Strategy + 'static>() -> Result<Self> {
         let ops: &'static bindings::kvm_xfd_ops = const { &Hooks::<S>::OPS };
         let notifiers = notifier::Enabled::new();
 
         // SAFETY: `ops` is static, and is unregistered on drop.
         to_result(unsafe { bindings::kvm_register_xfd_ops(ops) })?;
+        // INVARIANT: It is registered now; the rest is the caller's promise.
         Ok(Self {
             ops,
             _notifiers: notifiers,
@@ -185,7 +192,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // SAFETY: `new` has registered it.
+        // SAFETY: By the type invariants it is registered, and no VM is attached.
         unsafe { bindings::kvm_unregister_xfd_ops(self.ops) };
     }
 }

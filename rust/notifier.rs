@@ -31,8 +31,13 @@ pub(crate) unsafe trait SchedOut: Sized {
     /// `notifier` must come from [`SchedOut::raw_notifier`].
     unsafe fn of_notifier(notifier: *const Notifier<Self>) -> *const Self;
 
-    /// Called with interrupts disabled, in the thread that is about to be scheduled out.
-    fn sched_out(&self);
+    /// The thread is about to be scheduled out.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the scheduler alone: in that thread, which has registered the notifier, with
+    /// interrupts disabled.
+    unsafe fn sched_out(&self);
 }
 
 /// Keeps preempt notifiers enabled in the scheduler.
@@ -137,6 +142,9 @@ impl<T: SchedOut> Notifier<T> {
     ) {
         // SAFETY: `register` has got the pointer from `raw_notifier()` of a `T`, which lives as long
         // as the notifier is registered.
-        unsafe { &*T::of_notifier(notifier.cast()) }.sched_out();
+        let called = unsafe { &*T::of_notifier(notifier.cast()) };
+
+        // SAFETY: The scheduler calls this, in the thread that has registered the notifier.
+        unsafe { called.sched_out() };
     }
 }

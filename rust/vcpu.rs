@@ -59,9 +59,11 @@ impl Vcpu {
     ///
     /// # Safety
     ///
-    /// Preempt notifiers must be enabled; to be paired with [`Vcpu::run_end`] by the same thread.
+    /// Preempt notifiers must be enabled. To be paired with [`Vcpu::run_end`] by the same thread,
+    /// before anybody calls it again, and before `self` is dropped.
     pub(crate) unsafe fn run_begin(&self) {
-        // SAFETY: The caller pairs this with `run_end`.
+        // SAFETY: The caller has enabled them and pairs this with `run_end`, so that the notifier is
+        // not registered now. By its invariants `self` is pinned.
         unsafe { Notifier::register(self) };
     }
 
@@ -92,12 +94,6 @@ impl Vcpu {
     }
 }
 
-// SAFETY: It is created and dropped by whichever thread creates and destroys the vCPU, and nothing in
-// it belongs to a thread, once it is not registered.
-unsafe impl Send for Vcpu {}
-// SAFETY: `vcpu->mutex` lets one thread at a time be in KVM_RUN, and only that one uses it.
-unsafe impl Sync for Vcpu {}
-
 // SAFETY: Both functions are about the field `notifier`.
 unsafe impl SchedOut for Vcpu {
     unsafe fn raw_notifier(this: *const Self) -> *const Notifier<Self> {
@@ -110,9 +106,10 @@ unsafe impl SchedOut for Vcpu {
         unsafe { container_of!(notifier.cast_mut(), Self, notifier) }
     }
 
-    fn sched_out(&self) {
-        // SAFETY: The notifier is registered between `run_begin` and `run_end` only, and calls with
-        // interrupts disabled. The guest's XCR0 is never loaded when a thread is scheduled out.
+    unsafe fn sched_out(&self) {
+        // SAFETY: The notifier is registered between `run_begin` and `run_end` only, so this is the
+        // vCPU's thread in KVM_RUN, and the caller has disabled interrupts. The guest's XCR0 is never
+        // loaded when a thread is scheduled out.
         unsafe { self.save(Why::Switch, 0) };
     }
 }
