@@ -30,7 +30,7 @@ static void guest_code(void)
 	GUEST_SYNC(0);
 	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), xfd_state_xfd(guest_state));
 	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), xfd_state_xfd_err(guest_state));
-	/* There was a fault: its tiles, if it had any, are gone. */
+	/* Its tiles, if it had any, are gone with the fault. */
 	GUEST_ASSERT_EQ(xfd_xinuse() & XFD_TILEDATA, 0);
 	GUEST_DONE();
 }
@@ -59,6 +59,7 @@ TEST_F_TIMEOUT(fault, xrstors, TIMEOUT)
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
 	xfd_write_long(TID, syscall(SYS_gettid));
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
+	TEST_ASSERT(!xfd_read_long(TID), "XRSTORS had no fault");
 	kvm_vm_free(vm);
 }
 
