@@ -21,7 +21,7 @@ dir=build/check-deb
 config=${CONFIG:-lab}
 [ "$config" = lab ] || [ -r "$config" ] ||
 	fail "CONFIG=$config: there is no such file" "give CONFIG= the .config of a kernel; or leave it out"
-make_room 'half an hour; an hour with a distribution'\''s configuration' 'make check-deb'
+make_room 15 'half an hour; an hour with a distribution'\''s configuration' 'make check-deb'
 make_debian
 if [ "$config" != lab ]; then
 	cp "$config" "$root/root/config"

@@ -41,14 +41,14 @@ end() {
 }
 
 # Makes room for it, and has all of it removed in the end.
-make_room() { # time that the test takes, command that starts it
-	[ "$(id -u)" -eq 0 ] || fail "$target makes a chroot, which only root can" "sudo $2"
+make_room() { # GiB, time that the test takes, command that starts it
+	[ "$(id -u)" -eq 0 ] || fail "$target makes a chroot, which only root can" "sudo $3"
 	mkdir -p "$dir"
 	rm -rf --one-file-system "$root"
 	rm -f "$dir"/*.log "$dir"/*.json
 	free=$(df --output=avail -BG "$dir" | tr -dc '0-9\n' | tail -n 1)
-	echo "lab: $target $release: needs 10 GiB in $dir ($free GiB are free) and about $1" >&2
-	[ "$free" -ge 10 ] || fail "the disk is too full: $free GiB are free in $dir" 'free some space, then run the same command again'
+	echo "lab: $target $release: needs $1 GiB in $dir ($free GiB are free) and about $2" >&2
+	[ "$free" -ge "$1" ] || fail "the disk is too full: $free GiB are free in $dir" 'free some space, then run the same command again'
 	git diff --quiet HEAD || echo 'lab: changes that are not committed are not tested' >&2
 	lab/packages.sh fresh
 	trap end EXIT

@@ -30,7 +30,7 @@ lab | module | run | check) parts=$PART ;;
 *) fail "PART=$PART: no part of check-fresh" 'give PART= one of: lab module run check; or leave it out' ;;
 esac
 
-make_room 'an hour' "make check-fresh RELEASE=$release"
+make_room 10 'an hour' "make check-fresh RELEASE=$release"
 make_debian
 
 declare -A took=()

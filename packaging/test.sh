@@ -97,6 +97,22 @@ build 0-rustc
 grep -q 'xfd_switch: the kernel was built with "rustc 1.0"' /tmp/other.log || fail 'another rustc goes unnoticed' /tmp/other.log
 said 'another rustc is noticed'
 
+# The next version, where the user has changed a file that is his.
+next=$version+next
+dpkg-deb -R "$module" /tmp/next
+grep -rlF "$version" /tmp/next | xargs sed -i "s/$version/$next/g"
+mv "/tmp/next/usr/src/xfd_switch-$version" "/tmp/next/usr/src/xfd_switch-$next"
+echo '# changed' >>/etc/modprobe.d/xfd_switch.conf
+dpkg-deb --root-owner-group -b /tmp/next /tmp/next.deb
+timed 'upgrading' apt-get install -y /tmp/next.deb >/tmp/upgrade.log 2>&1 ||
+	fail 'the module cannot be upgraded' /tmp/upgrade.log
+grep took /tmp/upgrade.log
+[ "$(dkms status -m xfd_switch)" = "xfd_switch/$next, $kernel, $(uname -m): installed" ] ||
+	fail 'DKMS has not put the next version in its place' /tmp/upgrade.log
+[ ! -e "/usr/src/xfd_switch-$version" ] || fail 'the sources of the version before are left'
+grep -qx '# changed' /etc/modprobe.d/xfd_switch.conf || fail 'an upgrade has changed the configuration'
+said 'an upgrade puts the next version in its place, and leaves the configuration alone'
+
 timed 'purging' apt-get purge -y xfd-switch-dkms "linux-headers-$kernel" "linux-image-$kernel" >/tmp/purge.log 2>&1 ||
 	fail 'the packages cannot be purged' /tmp/purge.log
 grep took /tmp/purge.log

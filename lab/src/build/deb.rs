@@ -17,7 +17,7 @@ use crate::base::step::{ask, Step};
 use crate::build::kernel::{self, Kernel};
 use crate::build::module;
 use crate::build::toolchain;
-use crate::build::version::{of_package, version};
+use crate::build::version::{commits, of_package, version};
 
 /// What is filled in, and becomes files of xfd-switch-dkms.
 const PACKAGING: &str = "packaging";
@@ -100,7 +100,7 @@ pub fn build(lab: &Lab, config: &Config) -> Result<Vec<PathBuf>> {
     for old in packages(&output)? {
         files::remove(&old)?;
     }
-    let version = of_package(&version(lab));
+    let version = of_package(&version(lab), commits(lab));
     build_module(lab, &version, &output)?;
     build_kernel(lab, config, &version, &output)?;
     packages(&output)
