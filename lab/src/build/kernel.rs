@@ -203,6 +203,33 @@ pub fn build_tree(
     Ok(kernel)
 }
 
+/// Configurations that no kernel of the lab has. The patched source must link with each.
+pub const LINKED: [&str; 2] = ["without-kvm", "i386-kvm"];
+
+/// The fragment of one of [`LINKED`].
+pub fn linked_config(lab: &Lab, name: &str) -> PathBuf {
+    lab.at(CONFIG).join(format!("{name}.config"))
+}
+
+/// Links one of [`LINKED`], from nothing, as make does not repeat the warnings of what it has built. Its
+/// log is named "kernel-" and its name.
+pub fn link(lab: &Lab, name: &str) -> Result<()> {
+    let kernel = Kernel {
+        source: tree(lab, Kind::Patched)?,
+        objects: lab.at("build/linux").join(name),
+    };
+    files::remove(&kernel.objects)?;
+    make_configured(
+        lab,
+        &kernel,
+        &format!("kernel-{name}"),
+        &format!("linking the kernel of {name}.config"),
+        &files::text(&linked_config(lab, name))?,
+        &["vmlinux".to_owned()],
+    )?;
+    files::remove(&kernel.objects)
+}
+
 fn fingerprint(lab: &Lab, kind: Kind) -> Result<Fingerprint> {
     // Those that have no Rust need not wait for bindgen.
     let versions = match kind {
@@ -238,18 +265,29 @@ pub fn make_command(lab: &Lab, kernel: &Kernel) -> Result<Command> {
 }
 
 fn make(lab: &Lab, kernel: &Kernel, log: &str, what: &str, kind: Kind) -> Result<()> {
+    let mut arguments = vec!["bzImage".to_owned(), "modules".to_owned()];
+    if kind == Kind::Coverage {
+        arguments.extend(profiled::variables(&patches(lab, kind)?)?);
+    }
+    make_configured(lab, kernel, log, what, &kind.wanted(lab)?, &arguments)
+}
+
+fn make_configured(
+    lab: &Lab,
+    kernel: &Kernel,
+    log: &str,
+    what: &str,
+    wanted: &str,
+    arguments: &[String],
+) -> Result<()> {
     lab.need_space(3, what)?;
     fs::create_dir_all(&kernel.objects)?;
     let mut step = Step::begin(lab, log, what)?.next(&format!(
         "mend what the log shows (the patches are in patches/, the configuration in {CONFIG}), \
          then run the same command again",
     ));
-    configure(lab, kernel, &mut step, &kind.wanted(lab)?)?;
-    let mut command = make_command(lab, kernel)?;
-    if kind == Kind::Coverage {
-        command.args(profiled::variables(&patches(lab, kind)?)?);
-    }
-    step.run(command.args(["bzImage", "modules"]))?;
+    configure(lab, kernel, &mut step, wanted)?;
+    step.run(make_command(lab, kernel)?.args(arguments))?;
     step.done();
     Ok(())
 }

@@ -4,6 +4,8 @@
 //!
 //! They are built in one copy of the stock kernel, one after the other. The copy is made anew each
 //! time, as make does not repeat the warnings of what it has built already.
+//!
+//! With all of them, kernels link that the lab has no other use for: without KVM, and for i386.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,6 +98,7 @@ pub fn run(lab: &Lab) -> Result<bool> {
             dir,
         });
     }
+    sound &= link(lab, &stock)?;
     lab.unlock();
     let ended = side_by_side(&lab.jobs, &built, |prefix| {
         let found = boot(&prefix.machine, &prefix.dir)?;
@@ -113,6 +116,36 @@ pub fn run(lab: &Lab) -> Result<bool> {
     }
     if sound {
         println!("all {} patches: sound", prefixes.len());
+    }
+    Ok(sound)
+}
+
+/// Links the kernels that are not booted; returns whether they are sound.
+fn link(lab: &Lab, stock: &Kernel) -> Result<bool> {
+    let patches = kernel::patches(lab, Kind::Patched)?;
+    let mut sound = true;
+    for name in kernel::LINKED {
+        // The image stands for source and toolchain.
+        let print = Fingerprint::new("linked")
+            .file(&stock.image())?
+            .file(&kernel::linked_config(lab, name))?;
+        let print = series::fingerprint(print, &patches)?.finish();
+        if stamp::fresh(lab, &stamp_name(name), &print, &[]) {
+            println!("{name}: links, as before");
+            continue;
+        }
+        match kernel::link(lab, name).and_then(|()| no_warning(&lab.log(&format!("kernel-{name}"))))
+        {
+            Ok(()) => {
+                stamp::record(lab, &stamp_name(name), &print)?;
+                println!("{name}: links");
+            }
+            Err(error) => {
+                interrupt::check()?;
+                println!("{name}: NOT SOUND: {}", failure::explain(&error));
+                sound = false;
+            }
+        }
     }
     Ok(sound)
 }
@@ -145,15 +178,18 @@ fn stamp_name(name: &str) -> String {
 fn build(lab: &Lab, copy: &Kernel, name: &str) -> Result<()> {
     let what = format!("building the kernel after patch {name}");
     kernel::build_tree(lab, &copy.source, &copy.objects, &what, Kind::Stock)?;
-    let log = lab.log("kernel-bisect");
-    let text = fs::read_to_string(&log)?;
+    no_warning(&lab.log("kernel-bisect"))
+}
+
+fn no_warning(log: &Path) -> Result<()> {
+    let text = fs::read_to_string(log)?;
     let found: Vec<&str> = warnings(&text).collect();
     if found.is_empty() {
         return Ok(());
     }
     Err(Failure::new("the build warns")
         .details(found)
-        .log(&log)
+        .log(log)
         .next("mend the patch")
         .into())
 }
