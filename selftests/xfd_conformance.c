@@ -2,8 +2,12 @@
 /*
  * The rules of XFD, XFD_ERR, XINUSE and the XSAVE area that a hypervisor relies
  * on, and those of AMX's own arithmetic, executed at ring 0 of a KVM guest, one
- * subtest each.  They hold on any CPU; the emulator that the project's tests run in
- * has to prove it.
+ * subtest each.  The emulator that the project's tests run in has to keep them.
+ *
+ * They hold on any CPU, but for two things that the SDM leaves open.  XINUSE[i], and
+ * XSTATE_BV[i] after XSAVEC, may be 1 for a component in its initial state; here they
+ * must be 0.  And it does not say that tiles outlast XFD[18]=1; here they must
+ * (xinuse_ignores_xfd, dormant_tiles_kept).
  *
  * Sections are those of the SDM, by title: in vol. 1 "Managing State Using the
  * XSAVE Feature Set" and there "Extended Feature Disable (XFD)" (called XFD
@@ -148,7 +152,7 @@ static void cpuid_palette(void)
 
 static void msr_reset(void)
 {
-	/* "Processor State Following Power-up, Reset, or INIT": both 0. */
+	/* XFD: the reset value of both MSRs is 0.  Tiles of zeros are initial. */
 	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), 0ull);
 	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0ull);
 	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, 0ull);
@@ -160,7 +164,7 @@ static void msr_reserved_bits(u32 msr)
 	int i;
 
 	/*
-	 * XFD: "if bit i is reserved, WRMSR causes #GP".  KVM itself checks
+	 * XFD: a WRMSR that sets an unsupported bit causes #GP.  KVM itself checks
 	 * while it intercepts: the first non-zero write of XFD ends that.
 	 */
 	wrmsr(msr, mask);
@@ -265,7 +269,10 @@ static void xinuse_xrstor(void)
 
 static void xinuse_ignores_xfd(void)
 {
-	/* XFD: "XINUSE, and with it XGETBV with ECX=1, is not affected". */
+	/*
+	 * XINUSE: XGETBV with ECX=1 returns XCR0 & XINUSE.  XFD: it is XSAVE and its
+	 * like that behave as if XINUSE[i] were 0.
+	 */
 	tiles_in_use();
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
 	GUEST_ASSERT_EQ(xfd_xinuse() & XTILE, XTILE);
@@ -452,7 +459,7 @@ static void nm_cr0_ts(void)
 
 static void dormant_tiles_kept(void)
 {
-	/* XFD stops the use of a component and does not change its state. */
+	/* XFD stops the use of a component; no rule says that it changes its state. */
 	tiles_in_use();
 	wrmsr(MSR_IA32_XFD, XFD_TILEDATA);
 	GUEST_ASSERT_EQ(xfd_tile_load_safe(xarea), NM_VECTOR);

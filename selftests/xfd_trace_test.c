@@ -504,11 +504,24 @@ static struct kvm_vm *create_vm(const struct scenario *s, struct kvm_vcpu **vcpu
 	return vm;
 }
 
+/* Returns right after a tick of this CPU, so that the next is as far as can be. */
+static void wait_for_tick(void)
+{
+	struct timespec before, now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &before);
+	do
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	while (now.tv_sec == before.tv_sec && now.tv_nsec == before.tv_nsec);
+}
+
 static char *trace(const struct scenario *s, struct kvm_vcpu *vcpu)
 {
 	char *words;
 
 	xfd_trace_begin();
+	if (!s->preempted)
+		wait_for_tick();
 	s->run(vcpu);
 	words = xfd_trace_end_words(xfd_cpu(0));
 	/* An assertion of the guest's that failed. */
