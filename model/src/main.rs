@@ -240,6 +240,10 @@ fn bugs(options: &Options) -> Result<bool> {
             continue;
         }
         if !build::changes(&options.tree, patch, &options.model, &options.out)? {
+            // A mutant may be of other files; what is there for the model alone may not.
+            if patch.starts_with(&options.model) {
+                bail!("{}: changes nothing that is compiled", patch.display());
+            }
             continue;
         }
         compiled.patch(patch);
@@ -262,6 +266,9 @@ fn bugs(options: &Options) -> Result<bool> {
             None => println!("{name}: NOT FOUND"),
         }
         rows.push(json!({"bug": name, "found": by.is_some(), "scope": by.map(|b| b.0)}));
+    }
+    if rows.is_empty() {
+        bail!("there is no bug to look for");
     }
     let report = json!({
         "bugs_seeded": rows.len(),

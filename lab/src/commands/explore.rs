@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use crate::base::{files, layout::Lab};
+use crate::base::{files, interrupt, layout::Lab};
 use crate::build::explorer::{self, What, SECONDS_PER_BUG};
 use crate::build::packages;
 
@@ -19,9 +19,13 @@ pub fn run(lab: &Lab, options: &Options) -> Result<()> {
     lab.lock()?;
     packages::setup(lab)?;
     let shipped = explorer::explore(lab, What::Shipped, options.minutes * 60);
+    interrupt::check()?;
     let bugs = explorer::explore(lab, What::Bugs, SECONDS_PER_BUG);
+    let mut logs = Vec::new();
     for log in ["explore-shipped", "explore-bugs"] {
-        print!("{}", files::text(&lab.log(log))?);
+        // There is none if the explorer itself could not be built.
+        logs.extend(files::text(&lab.log(log)));
     }
+    logs.iter().for_each(|log| print!("{log}"));
     shipped.and(bugs)
 }
