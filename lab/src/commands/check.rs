@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{failure, interrupt, layout::Lab, parallel::side_by_side};
+use crate::base::{failure, files, interrupt, layout::Lab, parallel::side_by_side};
 use crate::build::{kernel::Kind, packages};
 use crate::tests::{
     host::{self, Host},
@@ -82,6 +82,10 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         Some(kernel) => format!("check-{}", kernel.name()),
         None => "check".to_owned(),
     };
+    if whole {
+        // What is there is of another run, should this one come to no end.
+        files::remove(&lab.at("build/report").join(format!("{report}.json")))?;
+    }
     let kept = Kept::<Passed>::open(lab, &report);
 
     // What cannot be built is one clear failure, not a list of tests that did not run.

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::base::{
+    failure::Failure,
     files::{self, write_json},
     layout::Lab,
     parallel::side_by_side,
@@ -79,6 +80,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
     let groups: Vec<Group> = hosts.iter().map(|host| of_host(host, 1, 1).0).collect();
     let parts = Parts::build(lab, &groups)?;
     lab.unlock();
+    let path = lab.at("build/report/fuzz.json");
+    files::remove(&path)?;
 
     // All hosts, and then all hosts again: none is left out when the time is over.
     let mut jobs = Vec::new();
@@ -122,7 +125,6 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
             .add(&one.counts);
         report.all.add(&one.counts);
     }
-    let path = lab.at("build/report/fuzz.json");
     write_json(&path, &report)?;
     eprintln!("lab: {} is written", lab.shown(&path));
     for one in ran.iter().filter(|one| one.counts.differences > 0) {
@@ -130,6 +132,11 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         one.said.iter().for_each(|line| println!("  {line}"));
     }
     println!("{}", shown(&report));
+    if report.all.seeds == 0 {
+        return Err(Failure::new("no program has run")
+            .next("give it more time: --minutes")
+            .into());
+    }
     Ok(report.all.differences == 0)
 }
 

@@ -9,7 +9,11 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{
-    failure::Failure, files::write_json, layout::Lab, parallel::side_by_side, table::table,
+    failure::Failure,
+    files::{self, write_json},
+    layout::Lab,
+    parallel::side_by_side,
+    table::table,
 };
 use crate::build::{kernel::Kind, packages};
 use crate::measure::strategies::strategies;
@@ -52,6 +56,7 @@ struct Counts {
     splats: u64,
     /// Of kmemleak, on the debug kernel.
     leaks: u64,
+    looked_for_leaks: bool,
 }
 
 impl Counts {
@@ -71,7 +76,10 @@ impl Counts {
                 ["ioctls", _] => counts.ioctls += number,
                 ["faults", _] => counts.faults += number,
                 ["failed_by_fault", _] => counts.failed_by_fault += number,
-                ["leaks", _] => counts.leaks += number,
+                ["leaks", _] => {
+                    counts.leaks += number;
+                    counts.looked_for_leaks = true;
+                }
                 ["errno", name, _] => *counts.errno.entry(name.to_owned()).or_default() += number,
                 _ => {}
             }
@@ -86,6 +94,7 @@ impl Counts {
         self.failed_by_fault += other.failed_by_fault;
         self.splats += other.splats;
         self.leaks += other.leaks;
+        self.looked_for_leaks |= other.looked_for_leaks;
         for (name, number) in &other.errno {
             *self.errno.entry(name.clone()).or_default() += number;
         }
@@ -105,6 +114,17 @@ struct Ran {
     /// What is to be said of a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     said: Vec<String>,
+}
+
+/// What a machine of this kernel should have done beyond ioctls and has not, without any complaint.
+fn missing(kernel: Kind, counts: &Counts) -> Option<&'static str> {
+    match kernel {
+        Kind::Debug if !counts.looked_for_leaks => {
+            Some("nobody has looked for leaks: kmemleak is off")
+        }
+        Kind::Debug if counts.faults == 0 => Some("no memory has failed: there is no fail-nth"),
+        _ => None,
+    }
 }
 
 /// build/report/hostile.json
@@ -155,6 +175,8 @@ pub fn run(lab: &Lab, options: &Options) -> Result<()> {
     packages::setup(lab)?;
     let columns = [vec![WITHOUT.to_owned()], strategies(lab)?].concat();
     let machines = machines(&columns, options.ioctls);
+    let path = lab.at("build/report/hostile.json");
+    files::remove(&path)?;
     let kept = Kept::<Ran>::open(lab, "hostile");
     let parts = Parts::build(lab, machines.iter().map(|(group, _)| group))?;
     let mut sessions = Vec::new();
@@ -195,6 +217,13 @@ pub fn run(lab: &Lab, options: &Options) -> Result<()> {
             ran.counts.splats += 1;
         }
         ran.said.extend(said);
+        if let (false, Some(why)) = (
+            ran.verdict.failed(),
+            missing(session.group.kernel, &ran.counts),
+        ) {
+            ran.verdict = Verdict::Fail;
+            ran.said.push(why.to_owned());
+        }
         eprintln!(
             "lab: {}: {}: {} ioctls",
             test.id,
@@ -210,7 +239,6 @@ pub fn run(lab: &Lab, options: &Options) -> Result<()> {
     machines.iter().for_each(|ran| all.add(&ran.counts));
     let report = Report { all, machines };
     println!("{}", shown(&report));
-    let path = lab.at("build/report/hostile.json");
     write_json(&path, &report)?;
     eprintln!("lab: {} is written", lab.shown(&path));
     let wrong = report.machines.iter().filter(|ran| ran.verdict.failed());
@@ -241,7 +269,10 @@ fn shown(report: &Report) -> String {
             counts.ioctls.to_string(),
             counts.faults.to_string(),
             counts.splats.to_string(),
-            counts.leaks.to_string(),
+            match counts.looked_for_leaks {
+                true => counts.leaks.to_string(),
+                false => "-".to_owned(),
+            },
         ]
     };
     let machines = report.machines.iter();
@@ -282,6 +313,12 @@ mod tests {
         };
         let mut counts = Counts::of(&seen);
         assert_eq!((counts.ioctls, counts.seeds, counts.leaks), (1000, 3, 2));
+        assert_eq!(missing(Kind::Patched, &counts), None);
+        assert!(missing(Kind::Debug, &counts).unwrap().contains("fail-nth"));
+        counts.faults = 1;
+        assert_eq!(missing(Kind::Debug, &counts), None);
+        counts.looked_for_leaks = false;
+        assert!(missing(Kind::Debug, &counts).unwrap().contains("kmemleak"));
         assert_eq!(counts.errno["EINVAL"], 201);
         assert_eq!(counts.splats, 1);
         let once = counts.clone();

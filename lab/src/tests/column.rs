@@ -13,7 +13,7 @@ use crate::tests::{
     list::{Group, Test},
     results::Row,
     session::{Parts, Session},
-    verdict::Seen,
+    verdict::{Seen, Verdict},
 };
 
 /// The module's strategy, or its absence, and all tests that have a machine in common.
@@ -80,8 +80,15 @@ impl Column {
                 return Ok(());
             }
             let (mut done, mut said, mut saved) = (0, Vec::new(), Ok(()));
+            // What the machine itself did wrong, if it isn't a test that it died of.
+            let (mut wrong, mut died) = (Vec::new(), false);
             let console = boot(&todo, &mut |row, seen| {
                 let at = todo.iter().position(|t| t.id == row.name);
+                died |= matches!(row.verdict, Verdict::Crash | Verdict::Hang);
+                if at.is_none() && row.verdict.failed() {
+                    wrong.push(row.name.clone());
+                    wrong.extend(row.said.clone());
+                }
                 let (Some(i), Some(seen)) = (at, seen.filter(|s| s.began)) else {
                     said.extend(row.said);
                     return;
@@ -104,6 +111,13 @@ impl Column {
                     .next("the console log says how far the machine came")
                     .into());
             }
+            if !wrong.is_empty() && !died {
+                todo.iter().for_each(|test| kept.forget(&test.id));
+                let what = format!("the machine of {what} on {} did not do well", self.name);
+                let next = "what its tests came to does not count";
+                let error = Failure::new(what).details(wrong).log(&console).next(next);
+                return Err(error.into());
+            }
         }
     }
 }
@@ -113,7 +127,6 @@ mod tests {
     use super::*;
     use crate::build::kernel;
     use crate::tests::list::Entry;
-    use crate::tests::verdict::Verdict;
     use serde::Deserialize;
 
     #[derive(Clone, Deserialize, Serialize)]
@@ -168,7 +181,8 @@ mod tests {
                 };
                 tell(Row::new(&test.id, verdict, Vec::new()), Some(seen));
             }
-            tell(Row::new("boots", Verdict::Fail, Vec::new()), None);
+            let boots = [Verdict::Pass, Verdict::Fail][(tests.len() - 1).min(1)];
+            tell(Row::new("boots", boots, Vec::new()), None);
             Ok(path())
         };
         column
@@ -191,5 +205,23 @@ mod tests {
             .fill(&Kept::<Word>::open(&lab, "y"), "y", none)
             .unwrap_err();
         assert!(error.to_string().contains("no room"));
+
+        // So is one that complains outside of its tests, which then have no result.
+        let splat = |tests: &[Test], tell: &mut dyn FnMut(Row, Option<Seen>)| {
+            for test in tests {
+                let seen = Seen {
+                    began: true,
+                    ..Seen::default()
+                };
+                tell(Row::new(&test.id, Verdict::Pass, Vec::new()), Some(seen));
+            }
+            let said = vec!["WARNING: at rmmod".into()];
+            tell(Row::new("boots", Verdict::Fail, said), None);
+            Ok(path())
+        };
+        let kept = Kept::<Word>::open(&lab, "z");
+        let error = column.fill(&kept, "z", splat).unwrap_err();
+        assert!(error.to_string().contains("did not do well"));
+        assert!(column.result("a", &kept).is_none());
     }
 }

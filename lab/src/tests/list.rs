@@ -214,6 +214,8 @@ pub struct Group {
     pub params: String,
     /// The only test of a machine whose kernel must oops.
     pub alone: Option<String>,
+    /// Whether it must panic, and with it the machine comes to its end.
+    pub panics: bool,
 }
 
 impl Group {
@@ -235,6 +237,14 @@ impl Group {
             }
         }
         name
+    }
+
+    /// The strategies of its tests that must be gone in the end: after an oops, VMs are left.
+    pub fn unloads<'a>(&self, tests: impl IntoIterator<Item = &'a Test>) -> Vec<&'a str> {
+        match self.alone {
+            Some(_) => Vec::new(),
+            None => strategies(tests),
+        }
     }
 }
 
@@ -304,6 +314,7 @@ impl Test {
             without: entry.without.clone(),
             params: entry.params.clone(),
             alone: (!entry.oops.all().is_empty()).then(|| id.clone()),
+            panics: entry.expect == Expect::Crash,
         };
         let patience = match kernel {
             Kind::Debug => DEBUG_PATIENCE,

@@ -16,7 +16,7 @@ use crate::build::{
 };
 use crate::machine::{self, words, Machine, Outcome};
 use crate::tests::{
-    list::{script, strategies, Group, Test},
+    list::{script, Group, Test},
     results::Row,
     verdict::Seen,
     watch::Watch,
@@ -73,6 +73,11 @@ impl Parts {
     /// The fingerprint of all this.
     pub fn print(&self, lab: &Lab) -> Result<String> {
         let mut print = Fingerprint::new("parts")
+            .text("made", include_str!("../machine/compose.rs"))
+            .text(
+                "made for the emulator",
+                include_str!("../machine/bochsrc.rs"),
+            )
             .tree(&lab.at("lab/guest"))?
             .file(&self.emulator)?
             .file(&self.kernel.image())?;
@@ -108,10 +113,18 @@ fn products(group: &Group) -> Vec<Product> {
 
 /// The fingerprint of these tests in a machine with this one.
 pub fn print_of(parts: &str, group: &Group, tests: &[Test]) -> Fingerprint {
+    let wanted: Vec<_> = tests
+        .iter()
+        .map(|t| (t.entry.expect, t.entry.skips, &t.entry.oops, &t.entry.only))
+        .collect();
+    let wanted = format!("{wanted:?}");
     Fingerprint::new("session")
         .text("parts", parts)
         .text("group", &format!("{group:?}"))
         .text("script", &script(tests))
+        .text("wanted", &wanted)
+        .text("judged", include_str!("verdict.rs"))
+        .text("complaints", include_str!("../machine/splats.rs"))
 }
 
 /// A composed machine with its tests.
@@ -163,9 +176,9 @@ impl Session {
 
     /// How many results it will have.
     pub fn rows(&self) -> usize {
-        let of_machine = match self.group.alone {
-            Some(_) => 0,
-            None => 1 + strategies(&self.tests).len(),
+        let of_machine = match self.group.panics {
+            true => 0,
+            false => 1 + self.group.unloads(&self.tests).len(),
         };
         self.tests.len() + of_machine
     }

@@ -84,6 +84,7 @@ pub fn judge(entry: &Entry, seen: &Seen, outcome: Option<&Outcome>) -> (Verdict,
             }
             _ => (Verdict::Pass, None),
         },
+        (Expect::Pass, SKIPPED) if !entry.skips => fails("it was skipped".into()),
         (Expect::Pass, SKIPPED) => (Verdict::Skip, None),
         (Expect::Pass, KILLED) => (
             Verdict::Timeout,
@@ -161,7 +162,12 @@ mod tests {
         let verdict = |expect, status| of(&entry(expect), status, &not_ok, &[]);
         assert_eq!(verdict(Expect::Pass, 0), Verdict::Pass);
         assert_eq!(verdict(Expect::Pass, 1), Verdict::Fail);
-        assert_eq!(verdict(Expect::Pass, 4), Verdict::Skip);
+        assert_eq!(verdict(Expect::Pass, 4), Verdict::Fail);
+        let may_skip = Entry {
+            skips: true,
+            ..entry(Expect::Pass)
+        };
+        assert_eq!(of(&may_skip, 4, &not_ok, &[]), Verdict::Skip);
         assert_eq!(verdict(Expect::Pass, 137), Verdict::Timeout);
         assert_eq!(verdict(Expect::Fail, 1), Verdict::Pass);
         assert_eq!(verdict(Expect::Fail, 0), Verdict::Fail);

@@ -8,7 +8,7 @@ use crate::machine::{
 };
 use crate::tests::{
     ktap::Ktap,
-    list::{strategies, Group, Test},
+    list::{Group, Test},
     results::Row,
     verdict::{judge, Seen, Verdict},
 };
@@ -177,7 +177,7 @@ impl<'a> Watch<'a> {
     /// What is left when the machine has ended: tests that it cut off, and the machine itself.
     pub fn finish(&mut self, outcome: &Outcome, group: &Group) -> Vec<Found> {
         let mut found = self.report(|_| true, Some(outcome));
-        if group.alone.is_some() {
+        if group.panics {
             return found;
         }
         let mut machine = |name: String, well: bool, why: Vec<String>| {
@@ -187,7 +187,7 @@ impl<'a> Watch<'a> {
             };
             found.push((row, None));
         };
-        for strategy in strategies(self.tests.iter().map(|t| t.test)) {
+        for strategy in group.unloads(self.tests.iter().map(|t| t.test)) {
             let has = |all: &[String]| all.iter().any(|s| s == strategy);
             machine(
                 format!("loads and unloads: {strategy}, {}", group.name()),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{failure::Failure, layout::Lab, parallel::side_by_side};
+use crate::base::{failure::Failure, files::remove, layout::Lab, parallel::side_by_side};
 use crate::build::{
     emulator::{self, Emulator},
     kernel::{self, Kind},
@@ -124,12 +124,19 @@ pub fn run(lab: &Lab, wanted: &Wanted) -> Result<Report> {
     let (after, first): (Vec<&Scenario>, Vec<&Scenario>) =
         scenarios.iter().copied().partition(|s| s.image.is_some());
     let mut columns = made.columns(lab, &hosts, &first, None)?;
-    // A result is worth nothing without the file that came with it.
+    // A result is worth nothing without the file that came with it, nor is the file without the result.
     for column in &columns {
-        for (test, _) in &column.tests {
+        for (test, print) in &column.tests {
             let scenario = first.iter().find(|s| s.name == test.entry.name);
-            let file = scenario.and_then(|s| s.get.as_ref());
-            if file.is_some_and(|file| !image(lab, &column.name, file).exists()) {
+            let Some(file) = scenario.and_then(|s| s.get.as_ref()) else {
+                continue;
+            };
+            let image = image(lab, &column.name, file);
+            let known = kept.get(&test.id, print);
+            if known.is_none_or(|known| wanted.again || known.result.result.failed()) {
+                remove(&image)?;
+            }
+            if !image.exists() {
                 kept.forget(&test.id);
             }
         }
