@@ -36,6 +36,17 @@ const REASONS: &str = "selftests/uncovered.toml";
 #[serde(deny_unknown_fields)]
 struct Reasons {
     line: Vec<Reason>,
+    #[serde(default)]
+    uncounted: Vec<Uncounted>,
+}
+
+/// A file of which the kernel counts nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Uncounted {
+    file: String,
+    #[allow(dead_code)] // for who reads the list
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +92,8 @@ struct Report {
     missed: Vec<Missed>,
     /// Reasons for lines that have run, or are not there.
     stale: Vec<String>,
+    /// Files of which nothing was counted, without a reason.
+    uncounted: Vec<String>,
 }
 
 #[derive(Default, Serialize)]
@@ -120,7 +133,10 @@ pub fn run(lab: &Lab) -> Result<bool> {
         println!("{} failed:", row.name);
         row.said.iter().for_each(|line| println!("  {line}"));
     }
-    Ok(failed.is_empty() && report.unexplained == 0 && report.stale.is_empty())
+    Ok(failed.is_empty()
+        && report.unexplained == 0
+        && report.stale.is_empty()
+        && report.uncounted.is_empty())
 }
 
 /// Runs the machines of the patched kernel's tests on the coverage kernel, but those in which it must
@@ -190,6 +206,11 @@ fn report(
     let mut used = vec![false; reasons.line.len()];
     for (file, own) in added {
         let Some(counted) = ran.get(file) else {
+            // A header may have no code.
+            let known = reasons.uncounted.iter().any(|one| one.file == *file);
+            if file.ends_with(".c") && !known {
+                report.uncounted.push(file.clone());
+            }
             continue;
         };
         let lines = text(file)?;
@@ -225,9 +246,14 @@ fn report(
     }
     report.explained = report.missed.iter().filter(|m| m.why.is_some()).count();
     report.unexplained = report.missed.len() - report.explained;
+    let counted = reasons
+        .uncounted
+        .iter()
+        .filter(|one| ran.contains_key(&one.file));
     let unused = reasons.line.iter().zip(used).filter(|(_, used)| !used);
     report.stale = unused
         .map(|(reason, _)| format!("{}: {}", reason.file, reason.text.join(" ")))
+        .chain(counted.map(|one| format!("{}: it is counted", one.file)))
         .collect();
     Ok(report)
 }
@@ -252,6 +278,9 @@ fn shown(report: &Report) -> String {
     for stale in &report.stale {
         text += &format!("{REASONS}: has run, or is not there: {stale}\n");
     }
+    for file in &report.uncounted {
+        text += &format!("{file}: nothing of it was counted\n");
+    }
     let (n, explained) = (report.missed.len(), report.explained);
     text + &format!("{n} lines have not run, {explained} of them for a reason\n")
 }
@@ -266,6 +295,7 @@ mod tests {
             ("a.c".to_owned(), [1, 2, 3, 4, 5].into()),
             // Not compiled.
             ("b.c".to_owned(), [1].into()),
+            ("b.h".to_owned(), [1].into()),
         ]);
         let counts = [(1, true), (3, false), (4, false), (5, false), (9, false)];
         let ran = Ran::from([("a.c".to_owned(), counts.into())]);
@@ -278,7 +308,10 @@ mod tests {
             text: text.iter().map(|t| (*t).to_owned()).collect(),
             why: "because".into(),
         };
-        let with = |line| report(&added, &ran, &Reasons { line }, &text).unwrap();
+        let with = |line| {
+            let uncounted = Vec::new();
+            report(&added, &ran, &Reasons { line, uncounted }, &text).unwrap()
+        };
 
         let found = with(vec![reason(&["b", "c();", "}"])]);
         assert_eq!((found.lines, found.ran), (4, 1));
@@ -291,6 +324,19 @@ mod tests {
         let all = with(vec![reason(&["c();", "}", "}"]), reason(&["a"])]);
         assert_eq!(all.unexplained, 0);
         assert_eq!(all.stale, ["a.c: a"]);
+        assert_eq!(all.uncounted, ["b.c"]);
+
+        let reasons = |file: &str| Reasons {
+            line: vec![reason(&["b", "c();", "}", "}"])],
+            uncounted: vec![Uncounted {
+                file: file.into(),
+                why: "because".into(),
+            }],
+        };
+        let known = report(&added, &ran, &reasons("b.c"), &text).unwrap();
+        assert!(known.uncounted.is_empty() && known.stale.is_empty());
+        let counted = report(&added, &ran, &reasons("a.c"), &text).unwrap();
+        assert_eq!(counted.stale, ["a.c: it is counted"]);
     }
 
     #[test]
