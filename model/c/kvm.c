@@ -290,6 +290,14 @@ void kvm_enter(int v)
 		model->wrmsr(list->val[i].index, list->val[i].value);
 }
 
+/* The host's handler, and softirqs on its way out, if it is for an interrupt that the guest has exited */
+static void handle_external_interrupt_irqoff(void)
+{
+	irqs_disabled() = 0;
+	model_point();
+	irqs_disabled() = 1;
+}
+
 /* VM-exit, and vcpu_enter_guest() from there until interrupts and preemption are on again */
 void kvm_exit(int v, bool nm)
 {
@@ -303,7 +311,12 @@ void kvm_exit(int v, bool nm)
 	for (unsigned int i = 0; i < list->nr; i++)
 		model->wrmsr(list->val[i].index, list->val[i].value);
 
-#define handle_exit_irqoff(vcpu)	do { if (nm) handle_nm_fault_irqoff(vcpu); } while (0)
+#define handle_exit_irqoff(vcpu)	do {				\
+		if (nm)							\
+			handle_nm_fault_irqoff(vcpu);			\
+		else							\
+			handle_external_interrupt_irqoff();		\
+	} while (0)
 #define kvm_x86_call(f)			f
 	/* take arch/x86/kvm/x86.c: 	kvm_load_xfeatures(vcpu, false); ... 		wrmsrq(MSR_IA32_XFD_ERR, 0); */
 
