@@ -8,19 +8,20 @@ use crate::base::step::ask;
 
 /// By git's tags; a tree that is none of git's has no version.
 pub fn version(lab: &Lab) -> String {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(&lab.root);
-    let said = ask(git.args(["describe", "--tags", "--always", "--dirty"]));
+    let said = git(lab, &["describe", "--tags", "--always", "--dirty"]);
     let said = said.map(|v| v.trim().trim_start_matches('v').to_owned());
     said.filter(|v| !v.is_empty())
         .unwrap_or_else(|| "unversioned".into())
 }
 
+fn git(lab: &Lab, arguments: &[&str]) -> Option<String> {
+    let mut git = Command::new("git");
+    ask(git.arg("-C").arg(&lab.root).args(arguments))
+}
+
 /// How many commits lead to what is in this checkout; 0 if git does not know.
 pub fn commits(lab: &Lab) -> usize {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(&lab.root);
-    let said = ask(git.args(["rev-list", "--count", "HEAD"]));
+    let said = git(lab, &["rev-list", "--count", "HEAD"]);
     said.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }
 

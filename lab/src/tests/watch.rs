@@ -227,8 +227,9 @@ fn time(line: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::list::machines;
+    use crate::build::kernel::Kind;
     use crate::tests::list::tests::list;
+    use crate::tests::list::{machines, Entry, OneOrMore};
 
     fn outcome(end: End) -> Outcome {
         Outcome::test(end)
@@ -343,6 +344,24 @@ mod tests {
             .unwrap();
         assert_eq!(row.verdict, Verdict::Fail);
         assert_eq!(row.said, ["rmmod xfd_switch: in use"]);
+    }
+
+    #[test]
+    fn a_machine_that_dies_after_its_oops_fails() {
+        let entry = Entry {
+            oops: OneOrMore::One("x".into()),
+            ..Entry::new("a", "a")
+        };
+        let (group, test) = Test::of(&entry, "lazy", Kind::Patched, 1);
+        let tests = [test];
+        let verdict = |end| {
+            let rows = Watch::new(&tests).finish(&outcome(end), &group);
+            let (row, _) = rows.last().unwrap();
+            assert!(row.name.starts_with("boots, runs and powers off: "));
+            row.verdict
+        };
+        assert_eq!(verdict(End::Exit(0)), Verdict::Pass);
+        assert_eq!(verdict(End::Panic), Verdict::Fail);
     }
 
     #[test]
