@@ -14,13 +14,13 @@ kernel_ticks=0
 ids=0
 
 die() {
-	echo "not ok: $*"
 	for log in "$guests"/*/serial.out "$guests"/*/qemu.out "$guests"/*/qmp.out; do
 		if [ -s "$log" ]; then
 			echo "# the end of $log:"
 			tail -n 12 "$log" | cut -c 1-200 | sed 's/^/#   /'
 		fi
 	done
+	echo "not ok 1 $*"
 	exit 1
 }
 

@@ -20,11 +20,7 @@ impl<'a> Ktap<'a> {
     pub fn read(output: &'a [String]) -> Ktap<'a> {
         Ktap {
             parts: output.iter().filter_map(|line| part(line)).collect(),
-            failed: output.iter().any(|l| {
-                ["not ok ", "not ok:"]
-                    .iter()
-                    .any(|head| l.starts_with(head))
-            }),
+            failed: output.iter().any(|l| l.starts_with("not ok ")),
             skip: output
                 .iter()
                 .map(String::as_str)
