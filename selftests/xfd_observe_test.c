@@ -46,6 +46,8 @@ enum act { VMCALL, USERSPACE, PREEMPT, FPU_TASK, FPU_SOFTIRQ, FPU_HARDIRQ, ACCES
 static struct control {
 	u64 state;
 	u64 what;
+	/* The guest has seen what progress began with. */
+	u64 waits;
 	/* Written by xfd_neighbour, or when the kernel has used the FPU. */
 	u64 progress;
 } control;
@@ -57,6 +59,7 @@ static void guest_wait(u64 times)
 {
 	u64 start = READ_ONCE(control.progress);
 
+	WRITE_ONCE(control.waits, 1);
 	while (READ_ONCE(control.progress) - start < times)
 		xfd_vmcall();
 }
@@ -252,12 +255,17 @@ TEST_F_TIMEOUT(agree, preempt, TIMEOUT)
 static const char *fpu_counter;
 static bool done;
 
-/* Says so when the kernel has used the FPU often enough. */
+/* Says so when the kernel has used the FPU often enough since the guest waits for it. */
 static void *fpu_watcher(void *arg)
 {
 	struct control *c = arg;
+	long start;
 
-	while (!READ_ONCE(done) && xfd_fpu_user_count(fpu_counter) < FPU_USES)
+	/* A guest that does something else will be done. */
+	while (!READ_ONCE(done) && !READ_ONCE(c->waits))
+		usleep(500);
+	start = xfd_fpu_user_count(fpu_counter);
+	while (!READ_ONCE(done) && xfd_fpu_user_count(fpu_counter) - start < FPU_USES)
 		usleep(500);
 	WRITE_ONCE(c->progress, c->progress + 1);
 	return NULL;
