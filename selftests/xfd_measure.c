@@ -776,22 +776,38 @@ static void measure(struct kvm_vcpu *vcpus[NR_STATES], int nr_actions, u64 nr, i
 	}
 }
 
-/* The guest has never heard of AMX or XFD, nor of XCR0[18:17]. */
-static void hide_amx(struct kvm_vcpu *vcpu)
+static void clear(struct kvm_cpuid2 *cpuid, struct kvm_x86_cpu_feature feature)
 {
-	struct kvm_cpuid_entry2 *xstate = __vcpu_get_cpuid_entry(vcpu, 0xd, 0);
-	struct kvm_xcrs xcrs;
+	struct kvm_cpuid_entry2 *entry = (void *)get_cpuid_entry(cpuid, feature.function,
+								 feature.index);
 
-	vcpu_xcrs_get(vcpu, &xcrs);
-	xcrs.xcrs[0].value &= ~(u64)XFEATURE_MASK_XTILE;
-	vcpu_xcrs_set(vcpu, &xcrs);
+	(&entry->eax)[feature.reg] &= ~BIT(feature.bit);
+}
 
+/*
+ * The guest has never heard of AMX or XFD, nor of XCR0[18:17].  Not even at first: what
+ * KVM has made of the FPU for a vCPU with AMX remains.
+ */
+static struct kvm_vm *create_without_amx(struct kvm_vcpu **vcpu)
+{
+	/* What vm_create_with_one_vcpu() gives each vCPU. */
+	struct kvm_cpuid2 *supported = (void *)kvm_get_supported_cpuid();
+	struct kvm_cpuid_entry2 *xstate = (void *)get_cpuid_entry(supported, 0xd, 0);
+	size_t size = kvm_cpuid2_size(supported->nent);
+	struct kvm_cpuid2 *kept = malloc(size);
+	struct kvm_vm *vm;
+
+	TEST_ASSERT(kept, "out of memory");
+	memcpy(kept, supported, size);
 	xstate->eax &= ~XFEATURE_MASK_XTILE;
-	vcpu_set_cpuid(vcpu);
-	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMX_BF16);
-	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMX_TILE);
-	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMX_INT8);
-	vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_XFD);
+	clear(supported, X86_FEATURE_AMX_BF16);
+	clear(supported, X86_FEATURE_AMX_TILE);
+	clear(supported, X86_FEATURE_AMX_INT8);
+	clear(supported, X86_FEATURE_XFD);
+	vm = vm_create_with_one_vcpu(vcpu, guest_states);
+	memcpy(supported, kept, size);
+	free(kept);
+	return vm;
 }
 
 static struct kvm_vcpu *create(enum state state)
@@ -800,13 +816,12 @@ static struct kvm_vcpu *create(enum state state)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = vm_create_with_one_vcpu(&vcpu, guest_states);
+	vm = state == NO_AMX ? create_without_amx(&vcpu) :
+			       vm_create_with_one_vcpu(&vcpu, guest_states);
 	vcpu_args_set(vcpu, 1, samples);
 	xfd_tiles_fill(xfd_guest_ptr(vm, tiles), 1);
 	guest = xfd_guest_ptr(vm, control);
 	guest->state = state;
-	if (state == NO_AMX)
-		hide_amx(vcpu);
 	return vcpu;
 }
 
