@@ -171,6 +171,13 @@ static void meter_msrs(void)
 	      MSR_IA32_XFD_ERR, 0);
 }
 
+/* What is here now, which is no tiles. */
+static void save_area(u64 mask)
+{
+	asm volatile("xsaves64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32))
+		     : "memory");
+}
+
 static void meter_xsave(void)
 {
 	u64 all = xcr0 | xss;
@@ -181,13 +188,18 @@ static void meter_xsave(void)
 	METER_XSAVE("xsavec", (void)0, "xsavec64", xcr0);
 	METER_XSAVE("xsavec_tiles", use_tiles(), "xsavec64", xcr0);
 
+	/*
+	 * Before any XRSTORS of the area: thereafter XSAVES may leave out what has not
+	 * changed.
+	 */
 	METER_XSAVE("xsaves", (void)0, "xsaves64", all);
-	METER_XSAVE("xrstors", (void)0, "xrstors64", all);
 	METER_XSAVE("xsaves_dormant", write_xfd(0); use_tiles(); write_xfd(TILEDATA), "xsaves64",
 		    all);
-	/* Last, as it leaves tiles in the area for the next one. */
+	/* It leaves tiles in the area for the next one. */
 	METER_XSAVE("xsaves_tiles", use_tiles(), "xsaves64", all);
 	METER_XSAVE("xrstors_tiles", (void)0, "xrstors64", all);
+	save_area(all);
+	METER_XSAVE("xrstors", (void)0, "xrstors64", all);
 }
 
 /* Is there somebody's value on this CPU that nobody has saved? */
