@@ -143,7 +143,9 @@ fn accesses(ours: &Figures, counts: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 fn as_never(ours: &Figures, stock: &Figures) -> Vec<String> {
-    let most = stock.exit["never"].instructions;
+    // Nor than ours: what the series saves in never, it is to save in all.
+    let never = |figures: &Figures| figures.exit["never"].instructions;
+    let most = never(stock).min(never(ours));
     ours.exit
         .iter()
         // Its XCR0 is not the host's, and is switched.
@@ -257,7 +259,7 @@ mod tests {
     #[test]
     fn each_goal_can_be_missed() {
         type Change = fn(&mut Figures);
-        let cases: [(&str, &str, Change); 19] = [
+        let cases: [(&str, &str, Change); 20] = [
             ("eager", "loses no byte", |f| {
                 f.bytes_lost.insert("dormant_preempt".into(), 1);
             }),
@@ -286,6 +288,9 @@ mod tests {
             }),
             ("lazy", "than stock in never", |f| {
                 f.exit.get_mut("live").unwrap().instructions += 100
+            }),
+            ("lazy", "than stock in never", |f| {
+                f.exit.get_mut("never").unwrap().instructions -= 100
             }),
             ("lazy", "400 instructions", |f| f.nm.instructions = 401),
             ("lazy", "400 instructions", |f| f.nm.exits = 0.5),
