@@ -147,10 +147,10 @@ impl<'a> Compiled<'a> {
     }
 }
 
-fn explore(compiled: &mut Compiled<'_>, scope: Scope, until: Instant) -> Result<Found> {
+fn explore(compiled: &mut Compiled<'_>, scope: Scope, until: Option<Instant>) -> Result<Found> {
     let shared = compiled.get(scope.rt)?;
     let mut world = World::new(&shared, scope)?;
-    world.until = Some(until);
+    world.until = until;
     let cut = world.cut.clone();
     let checker = world.checker().spawn_bfs().join();
     let fixpoint = !cut.load(Ordering::Relaxed);
@@ -180,11 +180,12 @@ fn shipped(options: &Options) -> Result<bool> {
     for scope in scopes {
         let total = Duration::from_secs(options.seconds);
         let began = Instant::now();
-        // The first of them end by themselves, even on a machine that is busy.
         let share = total.saturating_sub(begun.elapsed()) / left.min(4);
+        // However little time there is, the small ones are looked at in full.
+        let until = (!scope.small()).then(|| began + share);
         left -= 1;
         let name = scope.name;
-        let found = explore(&mut compiled, scope, began + share)?;
+        let found = explore(&mut compiled, scope, until)?;
         println!(
             "{name}: {} states, {} steps deep{}; {} s",
             found.states,
@@ -252,7 +253,7 @@ fn bugs(options: &Options) -> Result<bool> {
         for scope in scopes_for(options, patch)? {
             let until = Instant::now() + Duration::from_secs(options.seconds);
             let of = scope.name;
-            if let Some(list) = explore(&mut compiled, scope, until)?.violation {
+            if let Some(list) = explore(&mut compiled, scope, Some(until))?.violation {
                 by = Some((of, list));
                 break;
             }

@@ -10,6 +10,13 @@ const ONE_VCPU: [bool; TASKS] = [true, false, true, false];
 const BOTH: [bool; TASKS] = [true, true, true, false];
 const ALL: [bool; TASKS] = [true, true, true, true];
 
+impl Scope {
+    /// Whether it ends within seconds: of one CPU and one vCPU.
+    pub fn small(&self) -> bool {
+        self.cpus == 1 && self.tasks == ONE_VCPU
+    }
+}
+
 fn strategy(name: &str) -> Chosen {
     *strategies::ALL
         .iter()
