@@ -57,6 +57,8 @@ struct Counts {
     /// Of kmemleak, on the debug kernel.
     leaks: u64,
     looked_for_leaks: bool,
+    /// Those of the ioctls after which somebody looked.
+    ioctls_leak_checked: u64,
 }
 
 impl Counts {
@@ -84,6 +86,9 @@ impl Counts {
                 _ => {}
             }
         }
+        if counts.looked_for_leaks {
+            counts.ioctls_leak_checked = counts.ioctls;
+        }
         counts
     }
 
@@ -95,6 +100,7 @@ impl Counts {
         self.splats += other.splats;
         self.leaks += other.leaks;
         self.looked_for_leaks |= other.looked_for_leaks;
+        self.ioctls_leak_checked += other.ioctls_leak_checked;
         for (name, number) in &other.errno {
             *self.errno.entry(name.clone()).or_default() += number;
         }
@@ -116,9 +122,11 @@ struct Ran {
     said: Vec<String>,
 }
 
-/// What a machine of this kernel should have done beyond ioctls and has not, without any complaint.
-fn missing(kernel: Kind, counts: &Counts) -> Option<&'static str> {
+/// What a machine of this kernel should have done, `ioctls` of them, and has not, without any
+/// complaint.
+fn missing(kernel: Kind, ioctls: u64, counts: &Counts) -> Option<&'static str> {
     match kernel {
+        _ if counts.ioctls < ioctls => Some("there were fewer ioctls than it was to do"),
         Kind::Debug if !counts.looked_for_leaks => {
             Some("nobody has looked for leaks: kmemleak is off")
         }
@@ -135,8 +143,9 @@ struct Report {
     machines: Vec<Ran>,
 }
 
-/// The machines: one for each column and kernel, each with seeds of its own.
-fn machines(columns: &[String], ioctls: u64) -> Vec<(Group, Test)> {
+/// The machines: one for each column and kernel, each with seeds of its own; and how many ioctls
+/// each is to do.
+fn machines(columns: &[String], ioctls: u64) -> Vec<(Group, Test, u64)> {
     let mut machines = Vec::new();
     for kernel in [Kind::Debug, Kind::Patched] {
         let share = match kernel {
@@ -164,7 +173,7 @@ fn machines(columns: &[String], ioctls: u64) -> Vec<(Group, Test)> {
                 ..Entry::new("hostile", &command)
             };
             let (group, test) = Test::of(&entry, on, kernel, 2);
-            machines.push((group, test));
+            machines.push((group, test, each));
         }
     }
     machines
@@ -178,22 +187,22 @@ pub fn run(lab: &Lab, options: &Options) -> Result<()> {
     let path = lab.at("build/report/hostile.json");
     files::remove(&path)?;
     let kept = Kept::<Ran>::open(lab, "hostile");
-    let parts = Parts::build(lab, machines.iter().map(|(group, _)| group))?;
+    let parts = Parts::build(lab, machines.iter().map(|(group, ..)| group))?;
     let mut sessions = Vec::new();
     let mut prints = Vec::new();
-    for ((group, test), parts) in machines.into_iter().zip(parts) {
+    for ((group, test, ioctls), parts) in machines.into_iter().zip(parts) {
         let tests = vec![test.clone()];
         let print = print_of(&parts.print(lab)?, &group, &tests).finish();
         let known = kept.get(&test.id, &print);
         if options.again || known.is_none_or(|known| known.result.verdict != Verdict::Pass) {
             let name = format!("hostile-{}-{}", group.kernel.name(), test.on);
             let session = Session::compose(lab, &name, group, tests, &parts)?;
-            sessions.push((test.clone(), print.clone(), session));
+            sessions.push((test.clone(), print.clone(), session, ioctls));
         }
         prints.push((test.id, print));
     }
     lab.unlock();
-    let ended = side_by_side(&lab.jobs, &sessions, |(test, print, session)| {
+    let ended = side_by_side(&lab.jobs, &sessions, |(test, print, session, ioctls)| {
         let mut said = Vec::new();
         let mut ran = None;
         session.run(&mut |row, seen| match seen {
@@ -219,7 +228,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<()> {
         ran.said.extend(said);
         if let (false, Some(why)) = (
             ran.verdict.failed(),
-            missing(session.group.kernel, &ran.counts),
+            missing(session.group.kernel, *ioctls, &ran.counts),
         ) {
             ran.verdict = Verdict::Fail;
             ran.said.push(why.to_owned());
@@ -269,9 +278,9 @@ fn shown(report: &Report) -> String {
             counts.ioctls.to_string(),
             counts.faults.to_string(),
             counts.splats.to_string(),
-            match counts.looked_for_leaks {
-                true => counts.leaks.to_string(),
-                false => "-".to_owned(),
+            match counts.ioctls_leak_checked {
+                0 => "-".to_owned(),
+                ioctls => format!("{} in {ioctls} ioctls", counts.leaks),
             },
         ]
     };
@@ -313,12 +322,15 @@ mod tests {
         };
         let mut counts = Counts::of(&seen);
         assert_eq!((counts.ioctls, counts.seeds, counts.leaks), (1000, 3, 2));
-        assert_eq!(missing(Kind::Patched, &counts), None);
-        assert!(missing(Kind::Debug, &counts).unwrap().contains("fail-nth"));
+        assert_eq!(counts.ioctls_leak_checked, 1000);
+        let said = |kernel, ioctls, counts: &Counts| missing(kernel, ioctls, counts).unwrap_or("");
+        assert_eq!(said(Kind::Patched, 1000, &counts), "");
+        assert!(said(Kind::Patched, 1001, &counts).contains("fewer ioctls"));
+        assert!(said(Kind::Debug, 1000, &counts).contains("fail-nth"));
         counts.faults = 1;
-        assert_eq!(missing(Kind::Debug, &counts), None);
+        assert_eq!(said(Kind::Debug, 1000, &counts), "");
         counts.looked_for_leaks = false;
-        assert!(missing(Kind::Debug, &counts).unwrap().contains("kmemleak"));
+        assert!(said(Kind::Debug, 1000, &counts).contains("kmemleak"));
         assert_eq!(counts.errno["EINVAL"], 201);
         assert_eq!(counts.splats, 1);
         let once = counts.clone();
@@ -330,7 +342,10 @@ mod tests {
     fn every_machine_has_its_share_and_its_own_seeds() {
         let columns = ["unloaded", "eager"].map(str::to_owned);
         let all = machines(&columns, 1000);
-        let commands: Vec<&str> = all.iter().map(|(_, t)| t.entry.command.as_str()).collect();
+        let commands: Vec<&str> = all
+            .iter()
+            .map(|(_, t, _)| t.entry.command.as_str())
+            .collect();
         assert_eq!(
             commands,
             [
