@@ -4,11 +4,11 @@
 # with what runs a guest.
 set -e
 # [
-cd /sys/kernel/tracing
-echo 1 >events/xfd_switch/enable
-echo 1 >events/x86_fpu/x86_fpu_guest_xfd_load/enable
-echo 1 >events/x86_fpu/x86_fpu_guest_xfd_save/enable
+cd /sys/kernel/tracing/events
+events="xfd_switch/enable x86_fpu/x86_fpu_guest_xfd_load/enable
+	x86_fpu/x86_fpu_guest_xfd_save/enable"
+for event in $events; do echo 1 >"$event"; done
 "$@" # runs a guest
-echo 0 >events/enable
-cat trace
+for event in $events; do echo 0 >"$event"; done
+cat ../trace
 cat /sys/kernel/debug/xfd_switch/summary
