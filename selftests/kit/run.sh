@@ -11,7 +11,8 @@
 #   --rehearse      in an emulator, whose TSC counts instructions: marked as "rehearsed" in FILE
 #   --output=FILE   [xfd_switch.json in this directory]; the tests' output, KTAP, is FILE.ktap
 #
-# Ends with 0; with 1 if something failed, and FILE says what; with 2 if it cannot run here.
+# Ends with 0; with 1 if something failed, and FILE says what; with 2 if it cannot run here.  FILE
+# comes at the end: what ends this before leaves the last one as it is.
 
 kit=$(cd "$(dirname "$0")" && pwd)
 PATH=$kit/programs:/usr/sbin:/sbin:$PATH
@@ -43,10 +44,12 @@ case $output in
 /*) ;;
 *) output=$PWD/$output ;;
 esac
+ktap=$output.ktap
 # KVM's selftests look for their own file here.
 cd "$kit/programs" || exit 2
 
 # What is to be undone at the end, whatever ends this.
+loads='xfd_switch xfd_meter xfd_fpu_user'
 scratch=
 child=
 traced=
@@ -55,15 +58,40 @@ loaded() {
 	[ -d "/sys/module/$1" ]
 }
 
-unload() {
+# Has a command remove a directory, which a program that was killed may still use for a moment.
+rid_of() {
 	tries=0
-	# A VM that is being destroyed still pins it.
-	while loaded "$1" && ! rmmod "$1" 2>/dev/null; do
+	while [ -d "$1" ] && ! "$2" "$3" 2>/dev/null; do
 		tries=$((tries + 1))
 		[ $tries -lt 20 ] || return 1
 		sleep 0.5
 	done
 	return 0
+}
+
+# A VM that is being destroyed still pins it.
+unload() {
+	rid_of "/sys/module/$1" rmmod "$1"
+}
+
+# What the tests change of the host.  Each puts it back itself, unless it is killed or fails before.
+note_host() {
+	for file in /sys/devices/system/cpu/cpu[0-9]*/online /proc/sys/kernel/printk \
+		/sys/module/kvm/parameters/force_emulation_prefix \
+		/sys/module/kvm_intel/parameters/dump_invalid_vmcs \
+		/sys/kernel/tracing/events/x86_fpu/x86_fpu_guest_xfd_*/enable; do
+		[ ! -r "$file" ] || echo "$file $(cat "$file")"
+	done >"$scratch/host"
+	instance=/sys/kernel/tracing/instances/xfd_test
+	[ ! -d $instance ] || instance=
+}
+
+put_back() {
+	while read -r file value; do
+		[ "$(cat "$file")" = "$value" ] || echo "$value" >"$file" ||
+			echo "run.sh: error: $file was $value, and cannot be put back" >&2
+	done <"$scratch/host"
+	rid_of "$instance" rmdir "$instance" || echo "run.sh: error: $instance cannot be removed" >&2
 }
 
 finish() {
@@ -73,16 +101,18 @@ finish() {
 	if [ -n "$child" ]; then
 		# timeout is the leader of a group where it is of coreutils, and has become the program
 		# itself where it is of busybox.
-		kill -KILL -- "-$child" 2>/dev/null || kill -KILL "$child" 2>/dev/null
+		kill -KILL "-$child" 2>/dev/null || kill -KILL "$child" 2>/dev/null
 		wait "$child" 2>/dev/null
 	fi
+	for module in $loads; do
+		unload "$module" || echo "run.sh: error: $module does not unload" >&2
+	done
 	if [ -n "$scratch" ]; then
-		for module in xfd_switch xfd_meter xfd_fpu_user; do
-			unload $module || echo "run.sh: error: $module does not unload" >&2
-		done
+		[ ! -e "$scratch/host" ] || put_back
 		rm -rf "$scratch"
 	fi
 	[ -z "$traced" ] || umount "$traced" 2>/dev/null
+	rm -f "$output.new" "$ktap.new"
 	exit $status
 }
 
@@ -109,18 +139,41 @@ release=$(cat "$kit/release")
 	die "this kernel is $(uname -r), and the modules are for $release" \
 		"boot that one, or build the kit for this one: make kit KDIR=/lib/modules/$(uname -r)/build"
 [ -e /dev/kvm ] || die "there is no /dev/kvm" "modprobe kvm-intel; its message says why, if it fails"
-for module in xfd_switch xfd_meter xfd_fpu_user; do
-	! loaded $module || die "$module is loaded" "rmmod $module"
+# The kit's modules are not signed.
+case $(cat /sys/kernel/security/lockdown 2>/dev/null) in
+*'[integrity]'* | *'[confidentiality]'*)
+	die "the kernel is locked down: it loads no unsigned module, and no MSR can be written" \
+		"turn Secure Boot off in the firmware's setup, and boot without lockdown="
+	;;
+esac
+if [ "$(cat /sys/module/module/parameters/sig_enforce 2>/dev/null)" = Y ] &&
+	grep -L '~Module signature appended~' "$modules"/*.ko | grep -q .; then
+	die "the kernel loads signed modules alone, and the kit's are not" \
+		"boot without module.sig_enforce, or sign $modules/*.ko with the kernel's scripts/sign-file"
+fi
+for file in "$output" "$ktap"; do
+	[ ! -e "$file" ] || [ -f "$file" ] || die "$file is no plain file" "$0 --output=FILE"
+done
+for module in $loads; do
+	! loaded "$module" || die "$module is loaded" "rmmod $module"
 done
 [ -d /sys/kernel/debug/kvm ] || die "debugfs is not mounted" "mount -t debugfs debugfs /sys/kernel/debug"
+
+trap finish EXIT
+trap 'exit 130' HUP INT TERM
 if [ ! -d /sys/kernel/tracing/events ]; then
 	mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null ||
 		die "there is no tracefs" "the kernel needs CONFIG_TRACING"
 	traced=/sys/kernel/tracing
 fi
-(: >"$output") 2>/dev/null || die "$output cannot be written" "$0 --output=FILE"
-ktap=$output.ktap
-: >"$ktap" || exit 2
+# Without the msr driver some tests would look at no MSR of the host, and not say so.
+if [ ! -e /dev/cpu/0/msr ] && ! loaded msr && modprobe msr 2>/dev/null; then
+	loads="$loads msr"
+fi
+[ -e /dev/cpu/0/msr ] || die "there is no /dev/cpu/0/msr" \
+	"modprobe msr; its message says why, if it fails: the kernel needs CONFIG_X86_MSR"
+# The last results stay where they are until there are new ones.
+(: >"$output.new" && : >"$ktap.new") 2>/dev/null || die "$output cannot be written" "$0 --output=FILE"
 
 probe=$(xfd_probe)
 case $? in
@@ -142,12 +195,12 @@ case $probe in
 	;;
 esac
 
-trap finish EXIT
-trap 'exit 130' HUP INT TERM
 scratch=$(mktemp -d) || exit 2
+note_host
 began=$(date +%s)
 tests_run=0
 failed=0
+skipped=0
 
 fail() {
 	echo "run.sh: failed: $1" >&2
@@ -179,13 +232,21 @@ kit_test() {
 	status=$?
 	seconds=$(($(date +%s) - since))
 	after=$(tainted)
+	[ $status = 0 ] || put_back
 	result=fail word="not ok" note=
 	if [ $status = 137 ]; then
 		note="killed after $3 s"
 	elif [ "$after" != "$before" ]; then
 		note="the kernel complained: its log says of what"
-	elif [ $status = 4 ] || { [ $status = 0 ] && grep -q '^ok .* # SKIP' "$scratch/said" && [ "$2" = no ]; }; then
-		result=skip word=ok note="SKIP"
+	elif [ $status = 4 ] || { [ $status = 0 ] && grep -q '^ok .* # SKIP' "$scratch/said"; }; then
+		why=$(sed -n 's/.*# SKIP[ -]*//p' "$scratch/said" | head -n 1)
+		# A part of it may be for kernels with some option more; its reason says which.
+		if [ "$2" = yes ] || [ $status = 0 ]; then
+			result=skip word=ok note="SKIP $why"
+			skipped=$((skipped + 1))
+		else
+			note="it has skipped what it must not: $why"
+		fi
 	elif [ $status = 0 ]; then
 		result=pass word=ok
 	else
@@ -194,7 +255,7 @@ kit_test() {
 	{
 		sed 's/^/  /' "$scratch/said"
 		echo "$word $tests_run $on: $1${note:+ # $note}"
-	} >>"$ktap"
+	} >>"$ktap.new"
 	[ $result != fail ] || fail "$on: $1: $note"
 	[ ! -s "$scratch/tests" ] || printf , >>"$scratch/tests"
 	printf '{"name":%s,"on":"%s","result":"%s","status":%d,"seconds":%d}' \
@@ -212,6 +273,7 @@ measure() {
 	status=$?
 	figures
 	[ $status = 0 ] && return
+	put_back
 	fail "$on: xfd_measure $1: exit status $status: $(grep -v '^#XFD ' "$scratch/said" | tail -n 1)"
 }
 
@@ -257,7 +319,7 @@ object() {
 strategies='' quick_strategy='' quick_test=''
 # shellcheck source=/dev/null
 . "$kit/tests"
-echo "KTAP version 1" >"$ktap"
+echo "KTAP version 1" >"$ktap.new"
 : >"$scratch/figures"
 
 meter=null
@@ -289,9 +351,9 @@ for on in $strategies; do
 	kit_tests "$on"
 	unload xfd_switch || fail "$on: the module does not unload"
 done
-echo "1..$tests_run" >>"$ktap"
+echo "1..$tests_run" >>"$ktap.new"
 
-cat >"$output" <<END
+cat >"$output.new" <<END || die "$output.new cannot be written" "$0 --output=FILE"
 {"xfd_switch_kit":1,"version":$(string "$(cat "$kit/version")"),"kernel":$(string "$release"),
 "date":"$(date -u +%Y-%m-%d)","seconds":$(($(date +%s) - began)),
 "rehearsed":$([ $rehearse = 1 ] && echo true || echo false),"quick":$quick,
@@ -301,5 +363,8 @@ cat >"$output" <<END
 "tests":[$(cat "$scratch/tests" 2>/dev/null)],
 "failures":[$(cat "$scratch/failures" 2>/dev/null)]}
 END
-echo "run.sh: $tests_run tests, $failed failures; $output is written" >&2
+if ! mv -f "$ktap.new" "$ktap" || ! mv -f "$output.new" "$output"; then
+	die "$output cannot be written" "$0 --output=FILE"
+fi
+echo "run.sh: $tests_run tests, $failed failures, $skipped skipped; $output is written" >&2
 [ $failed = 0 ]
