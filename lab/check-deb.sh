@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 { # Read whole before it runs: it may be changed meanwhile.
 
 target=check-deb
-# DKMS needs bindgen as it is from this release on.
+# The one that the packages are for: lab/src/build/deb.rs refuses all others.
 release=trixie
 dir=build/check-deb
 # shellcheck source-path=SCRIPTDIR/..

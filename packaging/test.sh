@@ -20,7 +20,8 @@ timed() { # name, command...
 	began=$(date +%s)
 	name=$1
 	shift
-	"$@"
+	# Where `||` follows, set -e does not hold in here.
+	"$@" || return
 	echo "check-deb: $name took $(($(date +%s) - began)) s"
 }
 
@@ -37,6 +38,11 @@ there() {
 		-prune -o -print | LC_ALL=C sort
 }
 
+# Whether DKMS has a version installed, for our kernel, and has nothing else.
+installed() { # version
+	[ "$(dkms status -m xfd_switch)" = "xfd_switch/$1, $kernel, $(uname -m): installed" ]
+}
+
 # What the module's package needs is not what is tested.
 depends=$(dpkg-deb -f "$module" Depends | tr ',' '\n' | sed 's/(.*//')
 # shellcheck disable=SC2086 # words
@@ -46,7 +52,7 @@ there >/tmp/before
 timed 'installing' apt-get install -y --no-install-recommends "./$image" "./$headers" "./$module" >/tmp/install.log 2>&1 ||
 	fail 'the packages cannot be installed' /tmp/install.log
 grep took /tmp/install.log
-[ "$(dkms status -m xfd_switch -v "$version" -k "$kernel")" = "xfd_switch/$version, $kernel, $(uname -m): installed" ] ||
+installed "$version" ||
 	fail "DKMS has not installed the module for $kernel" /tmp/install.log
 said "DKMS has built it for $kernel"
 
@@ -76,26 +82,31 @@ said "modprobe gives it strategy=$strategy, after kvm-intel"
 grep -qx xfd_switch /etc/modules-load.d/xfd_switch.conf || fail 'it is not loaded at boot'
 said 'loaded at boot'
 
-# Two kernels that are none of ours: DKMS has to leave the first alone, and to say why of the second.
+document=$(sed -n 's|.*\(/usr/share/doc/[^ ]*\.rst\).*|\1|p' /etc/modprobe.d/xfd_switch.conf)
+[ -s "$document" ] || fail "modprobe.conf names \"$document\" to read, which is not there"
+said "$document is there to be read"
+
+# Two kernels that are none of ours: DKMS has to leave the first alone, and the second has to be a failure
+# that apt shows the reason of.
 other() { # name, sed's change of the configuration, symbols
 	mkdir -p "/lib/modules/$1/build/include/config"
 	sed "$2" "/$config" >"/lib/modules/$1/build/include/config/auto.conf"
 	printf '%s' "$3" >"/lib/modules/$1/build/Module.symvers"
 }
-build() { # name
-	status=0
-	dkms build -m xfd_switch -v "$version" -k "$1" >/tmp/other.log 2>&1 || status=$?
-	cat "/var/lib/dkms/xfd_switch/$version/build/make.log" >>/tmp/other.log 2>/dev/null || true
-	rm -rf "/lib/modules/$1"
-}
 other 0-stock '' ''
-build 0-stock
+status=0
+dkms build -m xfd_switch -v "$version" -k 0-stock >/tmp/other.log 2>&1 || status=$?
+rm -rf /lib/modules/0-stock
 [ $status -eq 77 ] || fail "DKMS does not leave a kernel without the series alone, but ends with $status" /tmp/other.log
 said 'a kernel without the series is left alone'
 other 0-rustc 's/^CONFIG_RUSTC_VERSION_TEXT=.*/CONFIG_RUSTC_VERSION_TEXT=rustc 1.0/' 'kvm_register_xfd_ops'
-build 0-rustc
-grep -q 'xfd_switch: the kernel was built with "rustc 1.0"' /tmp/other.log || fail 'another rustc goes unnoticed' /tmp/other.log
-said 'another rustc is noticed'
+! apt-get install -y --reinstall "./$module" >/tmp/other.log 2>&1 || fail 'another rustc is no failure' /tmp/other.log
+grep -q '^xfd_switch: the kernel was built with "rustc 1.0"' /tmp/other.log || fail 'apt does not show that it is another rustc' /tmp/other.log
+grep -q '^  next: .*dpkg --configure -a' /tmp/other.log || fail 'apt does not show what to do about another rustc' /tmp/other.log
+rm -rf /lib/modules/0-rustc
+dpkg --configure -a >/tmp/other.log 2>&1 || fail 'the module cannot be configured once the cause is gone' /tmp/other.log
+installed "$version" || fail 'the module is not there once the cause is gone' /tmp/other.log
+said 'another rustc is a failure that names it, and that can be mended'
 
 # The next version, where the user has changed a file that is his.
 next=$version+next
@@ -107,7 +118,7 @@ dpkg-deb --root-owner-group -b /tmp/next /tmp/next.deb
 timed 'upgrading' apt-get install -y /tmp/next.deb >/tmp/upgrade.log 2>&1 ||
 	fail 'the module cannot be upgraded' /tmp/upgrade.log
 grep took /tmp/upgrade.log
-[ "$(dkms status -m xfd_switch)" = "xfd_switch/$next, $kernel, $(uname -m): installed" ] ||
+installed "$next" ||
 	fail 'DKMS has not put the next version in its place' /tmp/upgrade.log
 [ ! -e "/usr/src/xfd_switch-$version" ] || fail 'the sources of the version before are left'
 grep -qx '# changed' /etc/modprobe.d/xfd_switch.conf || fail 'an upgrade has changed the configuration'

@@ -22,6 +22,15 @@ use crate::build::version::{commits, of_package, version};
 /// What is filled in, and becomes files of xfd-switch-dkms.
 const PACKAGING: &str = "packaging";
 
+/// The documents that who has installed the module wants, of those in [`DOCUMENTATION`].
+const DOCUMENTS: [&str; 3] = ["module.rst", "observing.rst", "packages.rst"];
+
+const DOCUMENTATION: &str = "Documentation";
+
+/// The Debian release that the packages are for: they are built with its rustc and its bindgen, and
+/// DKMS wants the same ones.
+const RELEASE: &str = "trixie";
+
 /// Where the packages are put.
 const OUTPUT: &str = "build/deb";
 
@@ -90,6 +99,35 @@ fn read(path: &Path) -> Result<String> {
     }
     let text = ask(Command::new("gzip").arg("-dc").arg(path));
     text.with_context(|| format!("gzip cannot read {}", path.display()))
+}
+
+/// Fails on any system but [`RELEASE`]: what is built there apt could not install, or DKMS not use.
+pub fn only_where_they_fit() -> Result<()> {
+    fits(&fs::read_to_string("/etc/os-release").unwrap_or_default())
+}
+
+/// The same for what os-release says.
+fn fits(os_release: &str) -> Result<()> {
+    if value(os_release, "VERSION_CODENAME") == Some(RELEASE) {
+        return Ok(());
+    }
+    let this = value(os_release, "PRETTY_NAME").unwrap_or("a system that does not say its name");
+    Err(Failure::new(format!(
+        "the packages are for Debian 13 ({RELEASE}) and are built there, and this is {this}"
+    ))
+    .details(["DKMS builds the module with the rustc and the bindgen that have built the kernel"])
+    .next(
+        "run it on Debian 13; or, as root, `make check-deb KEEP=yes CONFIG=FILE`: it makes one in a \
+         directory, and leaves the packages in build/check-deb/root/root/xfd_switch/build/deb",
+    )
+    .into())
+}
+
+/// What a file like os-release sets a variable to.
+fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.trim_matches(['"', '\'']))
 }
 
 /// Makes all three packages.
@@ -198,6 +236,12 @@ pub fn build_module(lab: &Lab, version: &str, output: &Path) -> Result<PathBuf> 
         }
     }
     write(&root.join("DEBIAN/conffiles"), &conffiles, 0o644)?;
+    let documentation = lab.at(DOCUMENTATION);
+    for name in DOCUMENTS {
+        let text = files::text(&documentation.join(name))?;
+        let to = root.join("usr/share/doc/xfd-switch-dkms").join(name);
+        write(&to, &with_what_it_shows(&text, &documentation)?, 0o644)?;
+    }
     let mut pack = Command::new("dpkg-deb");
     let package = output.join(format!("xfd-switch-dkms_{version}_all.deb"));
     pack.args(["--root-owner-group", "--build"]);
@@ -211,6 +255,32 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(())
+}
+
+/// A document of `dir` with the files in it that it has Sphinx include: they are not in the package.
+fn with_what_it_shows(text: &str, dir: &Path) -> Result<String> {
+    let mut whole = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(file) = line.strip_prefix(".. literalinclude:: ") else {
+            whole += &format!("{line}\n");
+            continue;
+        };
+        let file = files::text(&dir.join(file))?;
+        let mut shown: Vec<&str> = file.lines().collect();
+        while let Some(option) = lines.next_if(|line| line.starts_with("   :")) {
+            if let Some(mark) = option.trim().strip_prefix(":start-after: ") {
+                let at = shown.iter().position(|line| line.contains(mark));
+                shown.drain(..at.map_or(0, |at| at + 1));
+            }
+        }
+        whole += "::\n\n";
+        for line in shown {
+            whole += format!("    {line}").trim_end();
+            whole.push('\n');
+        }
+    }
+    Ok(whole)
 }
 
 /// A file of [`PACKAGING`] with what only the lab knows.
@@ -244,5 +314,30 @@ mod tests {
         let why = |name: &str| Config::find(Some(&at(name))).err().unwrap().to_string();
         assert!(why("other").contains("no configuration of an x86-64 kernel"));
         assert!(why("none").contains("none"));
+    }
+
+    #[test]
+    fn packages_are_built_on_one_release_alone() {
+        let why = |text: &str| fits(text).err().map(|e| e.to_string()).unwrap_or_default();
+        assert_eq!(why("ID=debian\nVERSION_CODENAME=trixie\n"), "");
+        assert_eq!(why("VERSION_CODENAME=\"trixie\"\nID=debian"), "");
+        let older = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_CODENAME=bookworm\n";
+        assert!(why(older).contains("this is Debian GNU/Linux 12 (bookworm)"));
+        assert!(why("PRETTY_NAME='A'\nOLD_VERSION_CODENAME=trixie\n").contains("this is A\n"));
+        assert!(why("").contains("does not say its name"));
+        let check = include_str!("../../check-deb.sh");
+        assert!(check.contains(&format!("\nrelease={RELEASE}\n")));
+    }
+
+    #[test]
+    fn a_document_has_in_it_what_it_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.sh"), "#!/bin/sh\n# [\ncd x\n\n\tls\n").unwrap();
+        fs::write(dir.path().join("a.txt"), "y\n").unwrap();
+        let text = "A\n\n.. literalinclude:: a.sh\n   :language: sh\n   :start-after: # [\n\nB\n\n\
+            .. literalinclude:: a.txt\n   :language: none\n";
+        let whole = "A\n\n::\n\n    cd x\n\n    \tls\n\nB\n\n::\n\n    y\n";
+        assert_eq!(with_what_it_shows(text, dir.path()).unwrap(), whole);
+        assert!(with_what_it_shows(".. literalinclude:: b", dir.path()).is_err());
     }
 }

@@ -18,6 +18,7 @@ pub struct Options {
 }
 
 pub fn run(lab: &Lab, options: &Options) -> Result<()> {
+    deb::only_where_they_fit()?;
     let config = Config::find(options.config.as_deref())?;
     lab.lock()?;
     packages::setup_for(lab, "deb")?;

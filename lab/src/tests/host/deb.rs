@@ -35,6 +35,7 @@ pub fn test() -> Host {
         let options = files::text(&root.join("etc/modprobe.d/xfd_switch.conf"))?;
         let mut wrong = wrong(&options, strategies(lab)?);
         wrong.extend(conffiles(&package)?);
+        wrong.extend(unshipped(&options, &root));
         if wrong.is_empty() {
             return Ok(());
         }
@@ -60,6 +61,15 @@ fn wrong(options: &str, mut strategies: Vec<String>) -> Vec<String> {
     let unnamed = strategies.iter().filter(|s| !words.contains(&s.as_str()));
     wrong.extend(unnamed.map(|s| format!("modprobe.conf does not name {s}")));
     wrong
+}
+
+/// What modprobe's options name to be read that is not among the files of the package.
+fn unshipped(options: &str, root: &Path) -> Vec<String> {
+    let words = options.split_whitespace();
+    let documents = words.filter_map(|word| word.strip_prefix("/usr/share/doc/"));
+    let gone = documents.filter(|at| !root.join("usr/share/doc").join(at).is_file());
+    gone.map(|at| format!("the package has no /usr/share/doc/{at}"))
+        .collect()
 }
 
 /// What is wrong with the files that belong to who runs the host: dpkg must leave their changes alone.
@@ -93,5 +103,17 @@ mod tests {
         assert_eq!(wrong(&other, all()), [set]);
         let less = good.replace("or often", "more oftener");
         assert_eq!(wrong(&less, all()), ["modprobe.conf does not name often"]);
+    }
+
+    #[test]
+    fn a_document_that_is_named_is_shipped() {
+        let root = tempfile::tempdir().unwrap();
+        let options = "# More is in /usr/share/doc/x/a.rst and beside it.\n";
+        let gone = unshipped(options, root.path());
+        assert_eq!(gone, ["the package has no /usr/share/doc/x/a.rst"]);
+        let dir = root.path().join("usr/share/doc/x");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("a.rst"), "").unwrap();
+        assert!(unshipped(options, root.path()).is_empty());
     }
 }
