@@ -44,7 +44,14 @@ mod rust {
 
 use kernel::prelude::*;
 
-use crate::rust::{counters, debugfs, hooks::Registration, param, vcpu, xstate};
+use crate::rust::{
+    counters,
+    debugfs,
+    hooks::Registration,
+    param,
+    vcpu,
+    xstate, //
+};
 
 module! {
     type: XfdSwitch,
@@ -71,11 +78,11 @@ impl kernel::Module for XfdSwitch {
             return Err(ENODEV);
         }
 
-        // SAFETY: It is only now that the module is loaded.
+        // SAFETY: A module is initialised once, and nobody can have called anything before.
         unsafe { counters::init() };
 
         let choice = param::strategy();
-        // SAFETY: It is dropped on module exit.
+        // SAFETY: It is dropped on module exit, as nothing below fails.
         let registration = unsafe { choice.register() }.inspect_err(|&e| match e {
             EBUSY => pr_err!("another module switches XFD for KVM: unload that first\n"),
             EOPNOTSUPP => pr_err!(

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the module needs of the kernel that the `kernel` crate has no bindings
- * for: the hooks of KVM and of the FPU core, the CPU's features as the kernel
- * has them, and the module's own trace events.
+ * for: the hooks of KVM and of the FPU core, and the module's own trace events.
  */
-#include <linux/cpufeature.h>
 #include <linux/kvm_host.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xstate.h>

@@ -27,4 +27,7 @@ use kernel::ffi;
 type __kernel_size_t = usize;
 type __kernel_ssize_t = isize;
 
-include!("bindings_generated.rs");
+include!(concat!(
+    env!("XFD_SWITCH_OBJ"),
+    "/rust/bindings_generated.rs"
+));

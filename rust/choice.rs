@@ -6,7 +6,10 @@ use kernel::fmt;
 use kernel::prelude::*;
 
 use super::hooks::Registration;
-use super::strategy::{self, Strategy};
+use super::strategy::{
+    self,
+    Strategy, //
+};
 
 /// A strategy to choose.
 pub(crate) struct Choice {

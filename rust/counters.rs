@@ -4,16 +4,26 @@
 //!
 //! `kvm/PID-FD/vcpuN/xfd_switch` has it of a vCPU, `kvm/PID-FD/xfd_switch` of a VM, and
 //! `xfd_switch/summary` of all that were attached since the module was loaded. Reading it stops
-//! nobody: while a vCPU runs, the counters may belong to different moments.
+//! no vCPU that runs, so that the counters may belong to different moments.
 
-use core::ptr::{self, NonNull};
+use core::ptr::{
+    self,
+    NonNull, //
+};
 
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::seq_print;
+use kernel::sync::atomic::{
+    atomic_load,
+    Relaxed, //
+};
 
 use super::bindings;
-use super::debugfs::{self, Show};
+use super::debugfs::{
+    self,
+    Show, //
+};
 
 /// What the counters are called, in their order: the saves, by reason, in that of the C enumeration.
 const SAVES: [&str; bindings::fpu_guest_xfd_why_FPU_GUEST_XFD_FPREGS as usize] = [
@@ -32,8 +42,9 @@ const SAVES: [&str; bindings::fpu_guest_xfd_why_FPU_GUEST_XFD_FPREGS as usize] =
 ///
 /// `counter` must be valid.
 unsafe fn read_once(counter: *const u64) -> u64 {
-    // SAFETY: The caller's promise.
-    unsafe { counter.read_volatile() }
+    // SAFETY: The caller's promise. C's increments are no atomic stores, but x86 stores an aligned
+    // u64 at once.
+    unsafe { atomic_load(counter.cast_mut(), Relaxed) }
 }
 
 /// The counters of one vCPU, or of several.
@@ -114,23 +125,24 @@ unsafe impl Send for Attached {}
 
 /// All attached vCPUs, and what those have left that are gone.
 struct All {
-    vcpus: KVec<Attached>,
+    // Not KVec: a host may have more vCPUs than kmalloc() finds contiguous memory for.
+    vcpus: KVVec<Attached>,
     gone: Counters,
 }
 
 kernel::sync::global_lock! {
     // SAFETY: `init` is called before anybody can use it.
-    unsafe(uninit) static ALL: Mutex<All> = All { vcpus: KVec::new(), gone: Counters::ZERO };
+    unsafe(uninit) static ALL: Mutex<All> = All { vcpus: KVVec::new(), gone: Counters::ZERO };
 }
 
 /// What [`attach`] keeps of each vCPU, in bytes.
 pub(crate) const SIZE_OF_ATTACHED: usize = size_of::<Attached>();
 
-/// To be called once, when the module is loaded.
+/// To be called when the module is loaded.
 ///
 /// # Safety
 ///
-/// Nothing else here was called before.
+/// Neither this nor anything else here was called before.
 pub(crate) unsafe fn init() {
     // SAFETY: The caller's promise.
     unsafe { ALL.init() };
@@ -159,7 +171,7 @@ pub(crate) unsafe fn detach(vcpu: NonNull<bindings::kvm_vcpu>) {
     all.vcpus.retain(|&mut attached| attached != Attached(vcpu));
     if all.vcpus.is_empty() {
         // A static is not dropped when the module is unloaded, so its memory has to go before.
-        all.vcpus = KVec::new();
+        all.vcpus = KVVec::new();
     }
 }
 
@@ -209,6 +221,7 @@ impl Show for bindings::kvm {
                 }
             }
         }
+        drop(all);
         counters.show(to);
     }
 }
@@ -225,6 +238,7 @@ impl Show for Summary {
             // SAFETY: As for a VM.
             unsafe { counters.add(vcpu.0.as_ptr()) };
         }
+        drop(all);
         counters.show(to);
     }
 }

@@ -99,7 +99,7 @@ impl Dir {
     }
 
     /// Adds a file that shows `this`: see [`file()`].
-    pub(crate) fn file<T: Show>(&self, name: &CStr, this: &'static T) {
+    pub(crate) fn file<T: Show + Sync>(&self, name: &CStr, this: &'static T) {
         // SAFETY: The directory is there as long as `self`, and `this` for longer.
         unsafe { file(name, self.0, this) };
     }

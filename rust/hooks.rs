@@ -7,7 +7,10 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use kernel::error::{from_result, to_result};
+use kernel::error::{
+    from_result,
+    to_result, //
+};
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::types::ForeignOwnable;
@@ -15,9 +18,15 @@ use kernel::types::ForeignOwnable;
 use super::bindings;
 use super::counters;
 use super::notifier;
-use super::strategy::{Strategy, VmExit};
+use super::strategy::{
+    Strategy,
+    VmExit, //
+};
 use super::trace;
-use super::vcpu::{Vcpu, Why};
+use super::vcpu::{
+    Vcpu,
+    Why, //
+};
 use super::xstate;
 
 /// What KVM calls if `S` is registered: thunks, and the table of them.
@@ -45,7 +54,8 @@ impl<S: Strategy> Hooks<S> {
     ///
     /// # Safety
     ///
-    /// `vcpu` must be a vCPU that `vcpu_create` has succeeded for and `vcpu_free` was not called for.
+    /// `vcpu` must be a vCPU that `vcpu_create` has succeeded for, and `vcpu_free` must not be called
+    /// for it while the result is in use.
     unsafe fn borrow<'a>(vcpu: *mut bindings::kvm_vcpu) -> Pin<&'a Vcpu> {
         // SAFETY: `vcpu_create` has put the pointer there, and it is `vcpu_free` that takes it back.
         unsafe { Pin::<KBox<Vcpu>>::borrow((*vcpu).arch.xfd_data) }
@@ -56,7 +66,7 @@ impl<S: Strategy> Hooks<S> {
     /// # Safety
     ///
     /// KVM calls this as `struct kvm_xfd_ops` says.
-    unsafe extern "C" fn vcpu_create(vcpu: *mut bindings::kvm_vcpu) -> i32 {
+    unsafe extern "C" fn vcpu_create(vcpu: *mut bindings::kvm_vcpu) -> c_int {
         from_result(|| {
             // SAFETY: KVM passes a valid vCPU.
             let guest_xfd = unsafe { NonNull::new_unchecked(&raw mut (*vcpu).arch.guest_xfd) };
@@ -88,7 +98,7 @@ impl<S: Strategy> Hooks<S> {
         drop(unsafe { Pin::<KBox<Vcpu>>::from_foreign((*vcpu).arch.xfd_data) });
     }
 
-    /// A vCPU's XFD is set to other than 0 for the first time. May sleep.
+    /// A vCPU's XFD is set to other than 0 for the first time.
     ///
     /// # Safety
     ///
@@ -170,8 +180,8 @@ impl Registration {
     ///
     /// # Safety
     ///
-    /// It must not be dropped while there are attached VMs. As each of them holds a reference to the
-    /// module, that cannot happen on module exit.
+    /// It must be dropped before the module is freed, and not while there are attached VMs. As each
+    /// of them holds a reference to the module, there are none on module exit.
     ///
     /// # Errors
     ///

@@ -129,7 +129,7 @@ impl<T: SchedOut> Notifier<T> {
     /// # Safety
     ///
     /// None beyond being called by the scheduler.
-    unsafe extern "C" fn sched_in(_: *mut bindings::preempt_notifier, _: i32) {}
+    unsafe extern "C" fn sched_in(_: *mut bindings::preempt_notifier, _: c_int) {}
 
     /// Calls the `T` around the notifier.
     ///

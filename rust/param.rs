@@ -10,9 +10,15 @@
 use kernel::bindings;
 use kernel::module_param::KernelParam;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
 
-use super::choice::{Choice, Names};
+use super::choice::{
+    Choice,
+    Names, //
+};
 use super::strategy;
 
 /// The index in [`Choice::ALL`] of the strategy that was asked for.

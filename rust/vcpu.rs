@@ -9,7 +9,10 @@ use kernel::prelude::*;
 
 use super::bindings;
 use super::counters;
-use super::notifier::{Notifier, SchedOut};
+use super::notifier::{
+    Notifier,
+    SchedOut, //
+};
 
 /// A vCPU of an attached VM.
 ///

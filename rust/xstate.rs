@@ -9,13 +9,14 @@
 //! C headers: [`arch/x86/include/asm/cpufeature.h`](srctree/arch/x86/include/asm/cpufeature.h),
 //! [`arch/x86/include/asm/fpu/xstate.h`](srctree/arch/x86/include/asm/fpu/xstate.h)
 
-use core::arch::asm;
+use kernel::asm;
+use kernel::bindings;
 
-use super::bindings;
+use super::bindings::RUST_CONST_HELPER_XFEATURE_MASK_USER_DYNAMIC;
 
 /// The components that XFD can disable, for the host's tasks and for guests: KVM's limit for XFD is
 /// this mask, too.
-const XFD_FEATURES: u64 = bindings::RUST_CONST_HELPER_XFEATURE_MASK_USER_DYNAMIC;
+const XFD_FEATURES: u64 = RUST_CONST_HELPER_XFEATURE_MASK_USER_DYNAMIC;
 
 /// `boot_cpu_has()`, for a bit of `asm/cpufeatures.h`.
 fn boot_cpu_has(feature: u32) -> bool {
@@ -48,7 +49,7 @@ pub(crate) fn in_use() -> u64 {
     // SAFETY: A CPU that has XFD has XGETBV with ECX=1, which reads two registers and changes
     // nothing else.
     unsafe {
-        asm!("xgetbv", in("ecx") 1, out("eax") low, out("edx") high,
+        asm!("xgetbv"; in("ecx") 1, out("eax") low, out("edx") high,
              options(nomem, nostack, preserves_flags));
     }
 

@@ -8,7 +8,10 @@
 
 use kernel::prelude::*;
 
-use super::{Strategy, VmExit};
+use super::{
+    Strategy,
+    VmExit, //
+};
 
 /// Saves on every VM-exit, whatever is in use.
 pub(crate) struct Eager;

@@ -8,7 +8,10 @@
 
 use kernel::prelude::*;
 
-use super::{Strategy, VmExit};
+use super::{
+    Strategy,
+    VmExit, //
+};
 
 /// Saves on a VM-exit if a component that XFD can disable is in use.
 pub(crate) struct XInUse;
