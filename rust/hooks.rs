@@ -98,7 +98,7 @@ impl<S: Strategy> Hooks<S> {
         drop(unsafe { Pin::<KBox<Vcpu>>::from_foreign((*vcpu).arch.xfd_data) });
     }
 
-    /// A vCPU's XFD is set to other than 0 for the first time.
+    /// A vCPU's XFD is set to other than 0 for the first time. May sleep.
     ///
     /// # Safety
     ///

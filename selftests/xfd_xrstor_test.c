@@ -2,9 +2,11 @@
 /*
  * XRSTORS of a guest's registers faults as KVM_RUN begins.  The kernel then loads
  * initial registers, and the XFD that goes with them, which is not the guest's.  The
- * guest loses its registers, but finds its own XFD and XFD_ERR.
+ * guest loses its registers, but finds its own XFD and XFD_ERR; and so does the thread
+ * that runs it, when KVM_RUN has returned.
  *
  *	fault.<state>.xrstors
+ *	unarmed.xrstors		of a guest that has never written XFD, and has tiles
  *
  * No image from userspace does this, as what KVM is given is checked: kmod/xfd_bad_xstate.c
  * makes the fault.
@@ -35,6 +37,26 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
+static void guest_unarmed(void)
+{
+	xfd_tiles_fill(&tiles, 1);
+	GUEST_SYNC(0);
+	/* There is no #NM. */
+	xfd_tiles_use(&tiles);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD), 0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_XFD_ERR), 0);
+	GUEST_DONE();
+}
+
+/* The next KVM_RUN, which is the last, begins with the fault. */
+static void run_with_fault(struct kvm_vcpu *vcpu)
+{
+	xfd_write_long(TID, syscall(SYS_gettid));
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
+	xfd_check_host_msrs(XFD_TILEDATA);
+	TEST_ASSERT(!xfd_read_long(TID), "XRSTORS had no fault");
+}
+
 FIXTURE(fault) {
 };
 
@@ -57,9 +79,21 @@ TEST_F_TIMEOUT(fault, xrstors, TIMEOUT)
 	xfd_vm_expect(vm, xfd_expect);
 	*(u64 *)xfd_guest_ptr(vm, guest_state) = variant->state;
 	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
-	xfd_write_long(TID, syscall(SYS_gettid));
-	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), XFD_GUEST_DONE);
-	TEST_ASSERT(!xfd_read_long(TID), "XRSTORS had no fault");
+	run_with_fault(vcpu);
+	kvm_vm_free(vm);
+}
+
+XFD_FIXTURE_EMPTY(unarmed);
+
+TEST_F_TIMEOUT(unarmed, xrstors, TIMEOUT)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, guest_unarmed);
+
+	pin_self_to_cpu(xfd_cpu(0));
+	xfd_vm_expect(vm, xfd_expect);
+	TEST_ASSERT_EQ(xfd_vcpu_run(vcpu), 0);
+	run_with_fault(vcpu);
 	kvm_vm_free(vm);
 }
 
