@@ -202,6 +202,8 @@ static inline void local_bh_disable(void)
 
 static inline void local_bh_enable(void)
 {
+	/* It may run softirqs, which enable interrupts. */
+	WARN_ON(irqs_disabled());
 	preempt_count() -= SOFTIRQ_DISABLE_OFFSET;
 	model_point();
 }

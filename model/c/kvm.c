@@ -409,12 +409,6 @@ bool kvm_set_xsave(int v, u64 tiles, u64 xmm, bool bad)
 	return kvm_vcpu_ioctl_x86_set_xsave(&vcpus[v].vcpu, &image);
 }
 
-/* Whether VM-entry has something to load. */
-bool kvm_loads(int v)
-{
-	return vcpus[v].vcpu.arch.guest_xfd.load;
-}
-
 /* What the FPU core has counted. */
 struct fpu_guest_xfd_counts *kvm_counts(int v)
 {

@@ -376,7 +376,8 @@ void world_view(int cpu, struct view *view)
 		view->valid = fpu_fpregs_owner_ctx[cpu] == fpu && fpu->last_cpu == cpu;
 		view->guest = fpu->fpstate != &tasks[t].fpu.__fpstate && fpu->__task_fpstate;
 	}
-	view->quiet = !cpus[cpu].preempt_count && kernel_fpu_allowed[cpu];
+	view->quiet = !cpus[cpu].preempt_count && !cpus[cpu].irqs_disabled &&
+		      kernel_fpu_allowed[cpu];
 }
 
 extern int initcall_xfd_update_static_branch(void);

@@ -89,6 +89,12 @@ pub fn all() -> Vec<Scope> {
             ..lazy.clone()
         },
         Scope {
+            name: "lazy, both attached, one CPU",
+            attached: [true, true],
+            tasks: BOTH,
+            ..lazy.clone()
+        },
+        Scope {
             name: "lazy, everyone, two CPUs",
             tasks: ALL,
             cpus: 2,

@@ -51,8 +51,6 @@ pub struct Shadow {
     pub tiles: [u8; VCPUS],
     pub may_lose: [u8; VCPUS],
     pub xmm: [u8; VCPUS],
-    /// Whether XRSTORS of its registers has faulted: XFD is not `fpstate::xfd` then.
-    pub faulted: [u8; VCPUS],
     /// The tiles of the task that has AMX.
     pub amx: u8,
     _rest: [u8; 32 - 9 * VCPUS - 1],
@@ -206,7 +204,6 @@ functions! {
     kvm_init(c_int);
     kvm_get_xsave(c_int) -> u64;
     kvm_set_xsave(c_int, u64, u64, bool) -> bool;
-    kvm_loads(c_int) -> bool;
     kvm_spoil(c_int);
     kvm_area(c_int) -> *const u8;
     kvm_counts(c_int) -> *mut Counts;
@@ -761,7 +758,6 @@ extern "C" fn xrstors(area: *mut u8, mask: u64) -> c_int {
                     m.note(|s| {
                         s.tiles[v] = 0;
                         s.xmm[v] = 0;
-                        s.faulted[v] = 1;
                     });
                 }
             }
@@ -799,9 +795,6 @@ extern "C" fn warn(condition: *const c_char, file: *const c_char, line: c_int) {
     // SAFETY: C passes strings.
     let (condition, file) = unsafe { (CStr::from_ptr(condition), CStr::from_ptr(file)) };
     let (condition, file) = (condition.to_string_lossy(), file.to_string_lossy());
-    if condition.contains("xstate_op_valid") && machine().shadow().faulted != [0; VCPUS] {
-        return;
-    }
     let file = file.rsplit_once("/tree/").map_or(&*file, |(_, f)| f);
     machine().violate(format!("I4, I7: WARN_ON({condition}) at {file}:{line}"));
 }

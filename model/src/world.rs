@@ -130,7 +130,7 @@ impl fmt::Display for Event {
             Self::Softirq => write!(f, "a softirq uses the FPU"),
             Self::KernelFpu => write!(f, "the kernel uses the FPU for the current task"),
             Self::Idle => write!(f, "the idle task calls fpu_idle_fpregs()"),
-            Self::Sync => write!(f, "the current task's registers are saved for ptrace"),
+            Self::Sync => write!(f, "the current task's registers are saved for a core dump"),
             Self::Fork => write!(f, "the current task forks"),
             Self::Amx(0) => write!(f, "the task releases its tiles"),
             Self::Amx(_) => write!(f, "the task writes its tiles"),
@@ -396,12 +396,7 @@ impl World {
             events.extend([Event::Amx(AMX_TILES), Event::Amx(0)]);
         }
         if task < VCPUS {
-            events.push(Event::RunBegin);
-            let lists = self.scope.strategy.msr_lists;
-            // SAFETY: It only reads.
-            if self.scope.attached[task] && !lists && unsafe { (m.f.kvm_loads)(task as c_int) } {
-                events.push(Event::RunSpoiled);
-            }
+            events.extend([Event::RunBegin, Event::RunSpoiled]);
         }
         for v in 0..VCPUS {
             if self.scope.tasks[v] && shadow.place[v] == IN_USER {
@@ -707,10 +702,6 @@ fn check(m: &Machine, cpu: usize) {
     let task = view.task as usize;
     let vcpu = (task < VCPUS).then_some(task);
     let place = vcpu.map_or(IN_USER, |v| m.shadow().place[v]);
-    // A fault of XRSTORS leaves XFD as init_fpstate has it, until it is written next.
-    if task < VCPUS && view.fpstate_xfd == view.xfd_state {
-        m.note(|s| s.faulted[task] = 0);
-    }
     if view.live >= 0 {
         live(m, &view, place);
     }
