@@ -141,6 +141,9 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
         one.said.iter().for_each(|line| println!("  {line}"));
     }
     println!("{}", shown(&report));
+    if report.all.differences > 0 {
+        return Ok(false);
+    }
     let without: Vec<&str> = report
         .hosts
         .iter()
@@ -162,7 +165,7 @@ pub fn run(lab: &Lab, options: &Options) -> Result<bool> {
             );
         }
     }
-    Ok(report.all.differences == 0)
+    Ok(true)
 }
 
 fn boot(lab: &Lab, composing: &Mutex<()>, job: &Job) -> Result<Ran> {

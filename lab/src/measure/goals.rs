@@ -151,7 +151,7 @@ fn as_never(ours: &Figures, stock: &Figures) -> Vec<String> {
         // Its XCR0 is not the host's, and is switched.
         .filter(|(state, _)| *state != "no_amx")
         .filter(|(_, cost)| cost.instructions > most)
-        .map(|(state, cost)| format!("{state} {}, not {most}", cost.instructions))
+        .map(|(state, cost)| format!("{state} {}, {most} in never", cost.instructions))
         .collect()
 }
 
